@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace vitrail {
+
+/// Element types. Strings exist only in graphs that are being inspected; nothing computes on them.
+enum class DType : uint8_t { f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64, boolean, string };
+constexpr int kDTypeCount = 14;
+
+/// Bytes of one element (boolean: 1; string: 0).
+size_t size_of(DType dtype);
+/// "f32", "i64", "bool", ...
+const char* name_of(DType dtype);
+/// The inverse of name_of; throws Error(bad_input) for an unknown name.
+DType dtype_from_name(std::string_view name);
+inline bool is_float(DType t) {
+  return t == DType::f32 || t == DType::f64 || t == DType::f16 || t == DType::bf16;
+}
+inline bool is_signed_integer(DType t) {
+  return t == DType::i8 || t == DType::i16 || t == DType::i32 || t == DType::i64;
+}
+inline bool is_unsigned_integer(DType t) {
+  return t == DType::u8 || t == DType::u16 || t == DType::u32 || t == DType::u64;
+}
+inline bool is_integer(DType t) { return is_signed_integer(t) || is_unsigned_integer(t); }
+
+// IEEE 754 binary16 and bfloat16, round to nearest even; NaN stays NaN, overflow becomes infinity.
+float f16_to_float(uint16_t bits);
+uint16_t float_to_f16(float value);
+inline float bf16_to_float(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+uint16_t float_to_bf16(float value);
+
+/// C++ type of a DType that has one: dtype_of<float>() == DType::f32.
+template <typename T>
+constexpr DType dtype_of();
+template <> constexpr DType dtype_of<float>() { return DType::f32; }
+template <> constexpr DType dtype_of<double>() { return DType::f64; }
+template <> constexpr DType dtype_of<int8_t>() { return DType::i8; }
+template <> constexpr DType dtype_of<int16_t>() { return DType::i16; }
+template <> constexpr DType dtype_of<int32_t>() { return DType::i32; }
+template <> constexpr DType dtype_of<int64_t>() { return DType::i64; }
+template <> constexpr DType dtype_of<uint8_t>() { return DType::u8; }
+template <> constexpr DType dtype_of<uint16_t>() { return DType::u16; }
+template <> constexpr DType dtype_of<uint32_t>() { return DType::u32; }
+template <> constexpr DType dtype_of<uint64_t>() { return DType::u64; }
+template <> constexpr DType dtype_of<bool>() { return DType::boolean; }
+
+}  // namespace vitrail

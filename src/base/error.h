@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <fmt/core.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace vitrail {
+
+/// What went wrong, in the terms of the program's exit codes (docs/errors.md).
+enum class Code : int {
+  internal = 1,
+  usage = 2,        ///< wrong arguments of a command or of an API call
+  bad_input = 3,    ///< a file or tensor is damaged or contradicts itself
+  unsupported = 4,  ///< valid, but something this version does not do
+  resource = 5,     ///< out of memory, threads, device
+  io = 6,           ///< the file system refused
+  wrong_target = 7, ///< a plan for another machine or version
+  accuracy = 8,     ///< a check against the reference failed
+};
+
+/// Name of a code as printed in messages: "bad input", "unsupported", ...
+const char* code_name(Code code);
+
+/// The one exception of the project. `what()` is one line that names the file, node, tensor or
+/// shape, what was expected and found, and what to do.
+class Error : public std::runtime_error {
+ public:
+  Error(Code code, const std::string& message) : std::runtime_error(message), code(code) {}
+  Code code;
+};
+
+template <typename... Args>
+[[noreturn]] void fail(Code code, fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws Error(code, message) unless `condition` holds.
+template <typename... Args>
+void require(bool condition, Code code, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition) [[unlikely]]
+    throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Runs `action`; an Error thrown inside gets `context` in front ("node 'conv1' (Conv): ...").
+template <typename Action>
+auto with_context(const std::string& context, Action&& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    throw Error(error.code, context + ": " + error.what());
+  }
+}
+
+/// Text for messages: control characters and bytes that are not UTF-8 are escaped, and names longer
+/// than `limit` bytes are cut, so that a hostile file cannot write to the user's terminal.
+std::string printable(const std::string& text, size_t limit = 200);
+
+}  // namespace vitrail

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/problem.h"
+#include "base/tensor.h"
+#include "ops/op.h"
+
+namespace vitrail {
+
+/// A symbol of a plan and the extents the plan was built for.
+struct PlanSymbol {
+  std::string name;
+  enum class Kind : uint8_t { input, bind, data } kind = Kind::input;
+  int64_t min = 1, opt = 1, max = 1;  ///< of input symbols
+  Expr bound;                         ///< largest value of a data symbol
+};
+
+/// A piece of memory. Arena buffers live from `first` to `last` step (indices in Plan::step order,
+/// depth first); two whose lives do not meet may share bytes.
+struct PlanBuffer {
+  enum class Kind : uint8_t { arena, constant, input, output } kind = Kind::arena;
+  Expr bytes;
+  int first = 0, last = 0;
+  int constant = -1;  ///< index into Plan::constants
+  int io = -1;        ///< index into Plan::inputs or outputs
+};
+
+/// A tensor as steps see it: a window of a buffer. Several values may lie in one buffer (Concat,
+/// Slice, Reshape are views).
+struct PlanValue {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape dims;
+  int buffer = -1;
+  Expr offset;    ///< elements from the start of the buffer
+  Shape strides;  ///< elements
+};
+
+/// The kernel a step runs when every symbol lies in its interval of `when` (symbols not named:
+/// any value). Choices are tried in order; none fits: the first accepted kernel by heuristic.
+struct KernelChoice {
+  Ranges when;
+  std::string kernel;
+  Tactic tactic;
+  double microseconds = 0;  ///< as timed when the plan was built; 0: not timed
+};
+
+struct Step;
+using Block = std::vector<Step>;
+
+/// launch: a kernel of problem.family. host: an op run by its reference. branch: an If on a scalar
+/// boolean. loop: ONNX Loop. A step's `inputs` and `outputs` are indices of Plan::values.
+struct Step {
+  enum class Kind : uint8_t { launch, host, branch, loop } kind = Kind::launch;
+  std::string name;
+  std::vector<std::string> sources;  ///< nodes of the model it stands for
+  std::vector<int> inputs;           ///< -1: absent
+  std::vector<int> outputs;
+  Problem problem;                     // launch
+  std::vector<KernelChoice> choices;   // launch
+  std::vector<std::string> refusals;   ///< "kernel: reason", for inspect --why
+  std::string domain, op;              // host
+  Attrs attrs;                         // host
+  /// host and loop: symbols written by the step, as (output, axis) -> symbol.
+  struct DataExtent {
+    int output = 0, axis = 0;
+    std::string symbol;
+  };
+  std::vector<DataExtent> data_extents;
+  std::vector<Block> blocks;           // branch: then, else; loop: body
+  /// branch: for each block, the values copied to `outputs` when it has run.
+  std::vector<std::vector<int>> block_outputs;
+};
+
+struct PlanTensorInfo {
+  std::string name;
+  int value = -1;
+};
+
+/// A guard checked when a session binds: both sides must evaluate to the same number.
+struct PlanGuard {
+  Expr a, b;
+};
+
+/// What was measured by the build's verification, kept for `inspect`.
+struct VerificationRow {
+  std::string output, at;  ///< tensor; "opt", "batch 2", ...
+  double abs_max = 0, abs_mean = 0, abs_median = 0, rel_max = 0, rel_mean = 0, rel_median = 0, cosine = 1, sqnr_db = 0;
+  bool ok = true;
+};
+
+/// Everything a session needs. Bytes of the file are a function of model, options and tactic
+/// record; `written` and timings stand outside the hash.
+struct Plan {
+  std::string model_name, model_hash, target = "cpu", tuned_for;  ///< tuned_for: processor and ISA
+  std::vector<PlanSymbol> symbols;
+  std::vector<PlanGuard> guards;
+  std::vector<PlanBuffer> buffers;
+  std::vector<PlanValue> values;
+  std::vector<PlanTensorInfo> inputs, outputs;
+  std::vector<Tensor> constants;  ///< packed weights; in a loaded plan they point into the mapped file
+  Block steps;
+  std::map<std::string, std::string> metadata;
+  std::string source_graph;               ///< the imported graph's text form, to retune from; empty: left out
+  std::vector<Tensor> source_constants;   ///< its constants, by order of appearance
+  std::vector<std::string> account;       ///< lines of the build's account
+  std::vector<VerificationRow> verification;
+};
+
+}  // namespace vitrail
