@@ -221,6 +221,12 @@ void Graph::remove_node(NodeId id) {
   Node& dead = node(id);
   dead.alive = false;
   dead.bodies.clear();
+  node_names_.erase(dead.name);
+}
+
+void Graph::retire_value(ValueId id) {
+  value_names_.erase(value(id).name);
+  value(id).name.clear();
 }
 
 size_t Graph::remove_dead() {
@@ -244,7 +250,10 @@ size_t Graph::remove_dead() {
       ++removed;
     }
   for (uint32_t i = 0; i < values_.size(); ++i)
-    if (values_[i].is_constant() && !needed[i]) values_[i].constant = Tensor();
+    if (!needed[i] && !values_[i].name.empty() && (values_[i].is_constant() || values_[i].producer.valid())) {
+      values_[i].constant = Tensor();
+      retire_value({i});
+    }
   return removed;
 }
 

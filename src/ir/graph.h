@@ -121,7 +121,10 @@ class Graph {
   // --- editing
   /// Every use of `from` (graph outputs too) reads `to` instead. The graph output keeps its name.
   void replace_uses(ValueId from, ValueId to);
+  /// The node's name may be used again; its outputs must get another producer or lose their readers.
   void remove_node(NodeId id);
+  /// Lets go of the name of a value that nothing produces or reads any more.
+  void retire_value(ValueId id);
   /// Removes nodes that no output needs, and constants that nothing reads. Returns nodes removed.
   size_t remove_dead();
   /// Drops dead slots and renumbers; every id held outside becomes invalid.
