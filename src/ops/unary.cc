@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mathematical functions of one operand: ONNX Abs-13, Ceil-13, Cos-22, Erf-13, Exp-13, Floor-13,
+// Log-13, Neg-13, Reciprocal-13, Round-22, Sign-13, Sin-22, Sqrt-13, Tanh-13. Those that are
+// instructions of a pointwise program mean what evaluate() says, rounded once to the type.
+#include <cmath>
+
+#include "ops/elementwise.h"
+
+namespace vitrail {
+namespace {
+template <Pointwise P>
+void function(RunContext& ctx) {
+  map_float(ctx, name_of(P), [](auto x) { return evaluate(P, x, 0, 0); });
+}
+void abs(RunContext& ctx) {
+  map_any(ctx, "Abs", [](auto x) {
+    if constexpr (std::is_floating_point_v<decltype(x)>) return std::fabs(x);
+    else return x < decltype(x){0} ? 0 - static_cast<uint64_t>(x) : static_cast<uint64_t>(x);
+  });
+}
+void neg(RunContext& ctx) {
+  map_any(ctx, "Neg", [](auto x) {
+    if constexpr (std::is_floating_point_v<decltype(x)>) return -x;
+    else return 0 - static_cast<uint64_t>(x);
+  });
+}
+void sign(RunContext& ctx) {
+  map_any(ctx, "Sign", [](auto x) {
+    using T = decltype(x);
+    return static_cast<T>(x > T{0} ? 1 : x < T{0} ? -1 : 0);
+  });
+}
+
+void infer_abs(InferContext& ctx) {
+  infer_numeric(ctx);
+  ctx.out().content = map_content(ctx.in(0), [](const Expr& x) -> std::optional<Expr> {
+    const Interval range = x.bounds({});
+    return range.low >= 0 ? x : range.high <= 0 ? -x : max(x, -x);
+  });
+}
+void infer_neg(InferContext& ctx) {
+  infer_numeric(ctx);
+  require(!is_unsigned_integer(ctx.in(0).dtype), Code::bad_input, "input 0 is {}, a signed type is needed", name_of(ctx.in(0).dtype));
+  ctx.out().content = map_content(ctx.in(0), [](const Expr& x) -> std::optional<Expr> { return -x; });
+}
+void infer_sign(InferContext& ctx) {
+  infer_numeric(ctx);
+  ctx.out().content = map_content(ctx.in(0), [](const Expr& x) -> std::optional<Expr> {
+    const Interval range = x.bounds({});
+    if (range.low > 0) return Expr(1);
+    if (range.high < 0) return Expr(-1);
+    if (x.is(0)) return x;
+    return {};
+  });
+}
+// Contents are whole numbers, which rounding leaves alone.
+void infer_rounding(InferContext& ctx) {
+  infer_float(ctx);
+  ctx.out().content = ctx.in(0).ints();
+}
+
+std::vector<Sample> samples() { return {{.inputs = {{.dims = {3, 17}, .low = -3, .high = 3}}}}; }
+std::vector<Sample> positive() { return {{.inputs = {{.dims = {3, 17}, .low = 0.1, .high = 4}}}}; }
+std::vector<Sample> signed_samples() {
+  return {{.inputs = {{.dims = {3, 17}}}}, {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -5, .high = 5}}}};
+}
+constexpr Traits traits(Pointwise p) { return {.elementwise = true, .pointwise = p}; }
+constexpr Traits steps(Pointwise p) { return {.elementwise = true, .pointwise = p, .discontinuous = true}; }
+
+template <Pointwise P>
+OpDef smooth(const char* name, int version, std::vector<Sample> (*cases)() = samples) {
+  return unary_op(name, version, function<P>, cases, traits(P));
+}
+template <Pointwise P>
+OpDef rounding(const char* name, int version) {
+  return unary_op(name, version, function<P>, samples, steps(P), {}, infer_rounding);
+}
+}  // namespace
+extern const OpDef abs_op = unary_op("Abs", 13, abs, signed_samples, traits(Pointwise::abs), {}, infer_abs);
+extern const OpDef ceil_op = rounding<Pointwise::ceil>("Ceil", 13);
+extern const OpDef cos_op = smooth<Pointwise::cos>("Cos", 22);
+extern const OpDef erf_op = smooth<Pointwise::erf>("Erf", 13);
+extern const OpDef exp_op = smooth<Pointwise::exp>("Exp", 13);
+extern const OpDef floor_op = rounding<Pointwise::floor>("Floor", 13);
+extern const OpDef log_op = smooth<Pointwise::log>("Log", 13, positive);
+extern const OpDef neg_op = unary_op("Neg", 13, neg, signed_samples, traits(Pointwise::neg), {}, infer_neg);
+extern const OpDef reciprocal_op = smooth<Pointwise::reciprocal>("Reciprocal", 13, positive);
+extern const OpDef round_op = rounding<Pointwise::round>("Round", 22);
+extern const OpDef sign_op = unary_op("Sign", 13, sign, signed_samples, {.elementwise = true, .discontinuous = true}, {}, infer_sign);
+extern const OpDef sin_op = smooth<Pointwise::sin>("Sin", 22);
+extern const OpDef sqrt_op = smooth<Pointwise::sqrt>("Sqrt", 13, positive);
+extern const OpDef tanh_op = smooth<Pointwise::tanh>("Tanh", 13);
+}  // namespace vitrail
