@@ -22,8 +22,8 @@ struct KernelArgs {
 /// What a kernel decided when the extents became known.
 struct Launch {
   int64_t tasks = 0;              ///< run() is called once for each task 0..tasks-1, in any order, on any thread
-  size_t scratch_bytes = 0;       ///< private memory of one worker, 64-byte aligned
-  size_t shared_bytes = 0;        ///< memory that all tasks of the launch share (partial sums)
+  size_t scratch_bytes = 0;       ///< private memory of one worker, 64-byte aligned, uninitialised
+  size_t shared_bytes = 0;        ///< memory that all tasks of the launch share (partial sums), likewise
   std::vector<int64_t> state;     ///< the kernel's own numbers
   /// Phases: tasks of phase p+1 start when all of phase p have ended. tasks is the sum; phase_ends
   /// holds the running totals; empty: one phase.
@@ -47,19 +47,34 @@ struct CpuKernel {
               void* scratch, void* shared) noexcept;
 };
 
+/// A static problem that a family is measured on, named after where it occurs.
+struct BenchCase {
+  std::string name;
+  Problem problem;
+};
+
 /// A family: its convention is documented in family.h beside its kernels. The packed form of
 /// constant operands belongs to the family, so that one weight serves every variant and ISA.
 struct KernelFamily {
   const char* name;
-  /// Packed form of constant input `index` (dense row-major with the problem's dims). Null: as it is.
+  /// Packed form of constant input `index` (dense row-major with the problem's dims). Null, or the
+  /// same tensor returned: as it is, and the operand's strides address it (a bias of C elements in
+  /// an epilogue has the output's dims and strides 0, .., 0, 1).
   Tensor (*pack)(const Problem& problem, size_t index, const Tensor& dense);
-  /// Plain definition in float64 on dense copies; what every variant is tested against. Constants
-  /// arrive unpacked. Outputs come preset with their static shape.
+  /// Plain definition in float64 on dense copies; what every variant is tested against. Floating
+  /// tensors arrive and leave as f64, others in their own type; constants arrive unpacked. Outputs
+  /// come preset with their extents.
   void (*reference)(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs);
-  /// Problems for the conformance test: odd sizes, strided operands, each epilogue form.
+  /// Problems for the conformance test: odd sizes, strided operands, each epilogue form. Symbols
+  /// get random values from 1 to 40.
   std::vector<Problem> (*samples)();
   /// FLOP at these extents, for rooflines.
   double (*flop)(const BoundProblem& problem);
+  /// Largest |result - reference| / max(1, |reference|) that a correct kernel can show on inputs
+  /// uniform in [-1, 1], in units of 2^-23. Each family says how it follows from its reductions.
+  double (*tolerance)(const BoundProblem& problem);
+  /// What the bench runner times.
+  std::vector<BenchCase> (*bench)();
 };
 
 std::span<const KernelFamily* const> all_families();
