@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations: ONNX Elu-22, Gelu-20, HardSigmoid-22, HardSwish-22, LeakyRelu-16, Mish-22, PRelu-16,
-// Relu-14, Selu-22, Sigmoid-13, Softplus-22, Swish-24. Computed in float64, rounded once.
+// ONNX's activations. Computed in float64, rounded once.
 #include <cmath>
 
 #include "ops/elementwise.h"
@@ -108,19 +107,19 @@ std::vector<Sample> prelu_samples() {
 const std::vector<AttrSpec> kAlpha = {{"alpha", AttrKind::number}};
 constexpr Traits kElementwise{.elementwise = true};
 }  // namespace
-extern const OpDef elu_op = unary_op("Elu", 22, elu, alpha_samples, kElementwise, kAlpha);
+extern const OpDef elu_op = unary_op("Elu", 6, elu, alpha_samples, kElementwise, kAlpha);
 extern const OpDef gelu_op = unary_op("Gelu", 20, gelu, gelu_samples, kElementwise, {{"approximate", AttrKind::text}}, infer_gelu);
-extern const OpDef hard_sigmoid_op = unary_op("HardSigmoid", 22, hard_sigmoid, hard_samples, kElementwise,
+extern const OpDef hard_sigmoid_op = unary_op("HardSigmoid", 6, hard_sigmoid, hard_samples, kElementwise,
                                               {{"alpha", AttrKind::number}, {"beta", AttrKind::number}});
-extern const OpDef hard_swish_op = unary_op("HardSwish", 22, hard_swish, samples);
-extern const OpDef leaky_relu_op = unary_op("LeakyRelu", 16, leaky_relu, alpha_samples,
+extern const OpDef hard_swish_op = unary_op("HardSwish", 14, hard_swish, samples);
+extern const OpDef leaky_relu_op = unary_op("LeakyRelu", 6, leaky_relu, alpha_samples,
                                             {.elementwise = true, .pointwise = Pointwise::leaky_relu}, kAlpha);
-extern const OpDef mish_op = unary_op("Mish", 22, mish, samples);
-extern const OpDef prelu_op = binary_op("PRelu", 16, infer_prelu, prelu, prelu_samples);
-extern const OpDef relu_op = unary_op("Relu", 14, relu, relu_samples, {.elementwise = true, .pointwise = Pointwise::relu}, {}, infer_numeric);
-extern const OpDef selu_op = unary_op("Selu", 22, selu, selu_samples, kElementwise,
+extern const OpDef mish_op = unary_op("Mish", 18, mish, samples);
+extern const OpDef prelu_op = binary_op("PRelu", 7, infer_prelu, prelu, prelu_samples);
+extern const OpDef relu_op = unary_op("Relu", 6, relu, relu_samples, {.elementwise = true, .pointwise = Pointwise::relu}, {}, infer_numeric);
+extern const OpDef selu_op = unary_op("Selu", 6, selu, selu_samples, kElementwise,
                                       {{"alpha", AttrKind::number}, {"gamma", AttrKind::number}});
-extern const OpDef sigmoid_op = unary_op("Sigmoid", 13, sigmoid, samples, {.elementwise = true, .pointwise = Pointwise::sigmoid});
-extern const OpDef softplus_op = unary_op("Softplus", 22, softplus, samples);
+extern const OpDef sigmoid_op = unary_op("Sigmoid", 6, sigmoid, samples, {.elementwise = true, .pointwise = Pointwise::sigmoid});
+extern const OpDef softplus_op = unary_op("Softplus", 1, softplus, samples);
 extern const OpDef swish_op = unary_op("Swish", 24, swish, alpha_samples, {.elementwise = true, .pointwise = Pointwise::swish}, kAlpha);
 }  // namespace vitrail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX Add-14, Sub-14, Mul-14, Div-14, Mod-13 and Pow-15, with numpy's broadcasting. Integers wrap;
+// ONNX Add, Sub, Mul, Div, Mod and Pow, with numpy's broadcasting. Integers wrap;
 // integer division rounds towards zero, and dividing by zero is an error.
 #include <cmath>
 
@@ -152,11 +152,11 @@ std::vector<Sample> pow_samples() {
 }
 constexpr Traits traits(Pointwise p) { return {.elementwise = true, .pointwise = p}; }
 }  // namespace
-extern const OpDef add_op = binary_op("Add", 14, infer_add, add, samples, traits(Pointwise::add));
-extern const OpDef sub_op = binary_op("Sub", 14, infer_sub, sub, samples, traits(Pointwise::sub));
-extern const OpDef mul_op = binary_op("Mul", 14, infer_mul, mul, samples, traits(Pointwise::mul));
-extern const OpDef div_op = binary_op("Div", 14, infer_div, div, div_samples, traits(Pointwise::div));
-extern const OpDef mod_op = binary_op("Mod", 13, infer_mod, mod, mod_samples, {.elementwise = true, .discontinuous = true},
+extern const OpDef add_op = binary_op("Add", 7, infer_add, add, samples, traits(Pointwise::add));
+extern const OpDef sub_op = binary_op("Sub", 7, infer_sub, sub, samples, traits(Pointwise::sub));
+extern const OpDef mul_op = binary_op("Mul", 7, infer_mul, mul, samples, traits(Pointwise::mul));
+extern const OpDef div_op = binary_op("Div", 7, infer_div, div, div_samples, traits(Pointwise::div));
+extern const OpDef mod_op = binary_op("Mod", 10, infer_mod, mod, mod_samples, {.elementwise = true, .discontinuous = true},
                                       {{"fmod", AttrKind::integer}});
-extern const OpDef pow_op = binary_op("Pow", 15, infer_pow, pow, pow_samples, traits(Pointwise::pow));
+extern const OpDef pow_op = binary_op("Pow", 12, infer_pow, pow, pow_samples, traits(Pointwise::pow));
 }  // namespace vitrail

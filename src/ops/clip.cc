@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX Clip-13: min(max(x, low), high) with optional scalar bounds; low > high gives high.
+// ONNX Clip: min(max(x, low), high) with optional scalar bounds; low > high gives high.
 #include "ops/elementwise.h"
 
 namespace vitrail {
@@ -47,7 +47,7 @@ std::vector<Sample> samples() {
           {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -9, .high = 9}, {.dtype = DType::i32, .dims = {}, .fixed = Tensor::scalar<int32_t>(2)}}}};
 }
 }  // namespace
-extern const OpDef clip_op{.name = "Clip", .domain = "", .version = 13, .attrs = {},
+extern const OpDef clip_op{.name = "Clip", .domain = "", .version = 11, .attrs = {},
                            .min_inputs = 1, .max_inputs = 3, .min_outputs = 1, .max_outputs = 1,
                            .traits = {.elementwise = true}, .infer = infer, .reference = reference, .samples = samples};
 }  // namespace vitrail

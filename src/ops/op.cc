@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/op.h"
 
+#include <cmath>
+#include <iterator>
 #include <unordered_map>
 
 namespace vitrail {
@@ -25,7 +27,29 @@ const T& get(const AttrValue& value, std::string_view name, AttrKind kind) {
           printable(std::string(name)), kKindNames[static_cast<int>(kind)], kKindNames[value.index()]);
   return *found;
 }
+
+struct OnnxType {
+  int64_t number;
+  DType dtype;
+};
+// onnx.proto, TensorProto.DataType.
+constexpr OnnxType kOnnxTypes[] = {{1, DType::f32},      {2, DType::u8},      {3, DType::i8},   {4, DType::u16},
+                                   {5, DType::i16},      {6, DType::i32},     {7, DType::i64},  {8, DType::string},
+                                   {9, DType::boolean},  {10, DType::f16},    {11, DType::f64}, {12, DType::u32},
+                                   {13, DType::u64},     {16, DType::bf16}};
+static_assert(std::size(kOnnxTypes) == kDTypeCount);
 }  // namespace
+
+DType dtype_from_onnx(int64_t number) {
+  for (const OnnxType& row : kOnnxTypes)
+    if (row.number == number) return row.dtype;
+  fail(Code::unsupported, "element type number {} of ONNX", number);
+}
+int64_t onnx_number_of(DType dtype) {
+  for (const OnnxType& row : kOnnxTypes)
+    if (row.dtype == dtype) return row.number;
+  fail(Code::internal, "element type without an ONNX number");
+}
 
 const AttrValue& Attrs::at(std::string_view name) const {
   const auto found = map_.find(name);
@@ -74,9 +98,20 @@ bool Attrs::operator==(const Attrs& other) const {
 std::optional<std::vector<Expr>> ValueInfo::ints() const {
   if (content) return content;
   constexpr int64_t kLargest = 4096;  // contents are for shapes, not for index tables
-  if (!constant || !is_integer(constant->dtype()) || constant->rank() > 1 || constant->size() > kLargest) return {};
+  if (!constant || constant->rank() > 1 || constant->size() > kLargest) return {};
   std::vector<Expr> out;
-  for (int64_t i = 0; i < constant->size(); ++i) out.emplace_back(constant->int_at(i));
+  if (is_float(constant->dtype())) {
+    constexpr double kExact = 0x1p53;
+    for (int64_t i = 0; i < constant->size(); ++i) {
+      const double value = constant->number_at(i);
+      if (!(std::fabs(value) < kExact) || value != std::floor(value)) return {};
+      out.emplace_back(static_cast<int64_t>(value));
+    }
+  } else if (constant->dtype() != DType::string) {
+    for (int64_t i = 0; i < constant->size(); ++i) out.emplace_back(constant->int_at(i));
+  } else {
+    return {};
+  }
   return out;
 }
 

@@ -14,6 +14,12 @@
 
 namespace vitrail {
 
+// ---------------------------------------------------------------- ONNX's numbers of types
+/// The type that ONNX numbers so (TensorProto.DataType, attribute `to` of Cast); throws
+/// Error(unsupported) for a type that vitrail does not have.
+DType dtype_from_onnx(int64_t number);
+int64_t onnx_number_of(DType dtype);
+
 // ---------------------------------------------------------------- attributes
 using AttrValue = std::variant<int64_t, double, std::string, std::vector<int64_t>,
                                std::vector<double>, std::vector<std::string>, Tensor>;
@@ -55,8 +61,9 @@ struct ValueInfo {
   Shape shape;
   /// The value itself, when it is constant.
   const Tensor* constant = nullptr;
-  /// The elements of a small integer tensor (rank 0 or 1) as expressions: set for what Shape and
-  /// arithmetic on it gives, so that a computed Reshape target is known.
+  /// The elements of a small tensor (rank 0 or 1) of whole numbers as expressions: set for what
+  /// Shape and arithmetic on it gives, so that a computed Reshape target is known. Booleans are 0
+  /// or 1; floats may have a content too, because Resize's sizes are often computed in float.
   std::optional<std::vector<Expr>> content;
 
   size_t rank() const { return shape.size(); }
@@ -92,6 +99,8 @@ struct RunContext {
   const Attrs& attrs;
   std::vector<const Tensor*> inputs;  ///< null: absent
   std::vector<Tensor> outputs;        ///< sized to the node's number of outputs; the reference fills them
+  /// The caller computes f32 values in f64 and rounds nothing: Cast keeps floats as they are.
+  bool wide = false;
 
   bool has(size_t i) const { return i < inputs.size() && inputs[i] != nullptr; }
   const Tensor& in(size_t i) const;
@@ -138,7 +147,9 @@ struct Traits {
 struct OpDef {
   const char* name;    ///< ONNX's name for ONNX ops
   const char* domain;  ///< "" for ONNX
-  int version;         ///< the ONNX opset whose definition of the op this is
+  /// The oldest ONNX opset whose definition is this one, element types aside; later opsets up to
+  /// the newest known mean the same.
+  int version;
   std::vector<AttrSpec> attrs;
   int min_inputs, max_inputs;    ///< kMany: any number
   int min_outputs, max_outputs;

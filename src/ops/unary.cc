@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mathematical functions of one operand: ONNX Abs-13, Ceil-13, Cos-22, Erf-13, Exp-13, Floor-13,
-// Log-13, Neg-13, Reciprocal-13, Round-22, Sign-13, Sin-22, Sqrt-13, Tanh-13. Those that are
-// instructions of a pointwise program mean what evaluate() says, rounded once to the type.
+// ONNX's mathematical functions of one operand. Those that are instructions of a pointwise program
+// mean what evaluate() says, rounded once to the type.
 #include <cmath>
 
 #include "ops/elementwise.h"
@@ -76,18 +75,18 @@ OpDef rounding(const char* name, int version) {
   return unary_op(name, version, function<P>, samples, steps(P), {}, infer_rounding);
 }
 }  // namespace
-extern const OpDef abs_op = unary_op("Abs", 13, abs, signed_samples, traits(Pointwise::abs), {}, infer_abs);
-extern const OpDef ceil_op = rounding<Pointwise::ceil>("Ceil", 13);
-extern const OpDef cos_op = smooth<Pointwise::cos>("Cos", 22);
-extern const OpDef erf_op = smooth<Pointwise::erf>("Erf", 13);
-extern const OpDef exp_op = smooth<Pointwise::exp>("Exp", 13);
-extern const OpDef floor_op = rounding<Pointwise::floor>("Floor", 13);
-extern const OpDef log_op = smooth<Pointwise::log>("Log", 13, positive);
-extern const OpDef neg_op = unary_op("Neg", 13, neg, signed_samples, traits(Pointwise::neg), {}, infer_neg);
-extern const OpDef reciprocal_op = smooth<Pointwise::reciprocal>("Reciprocal", 13, positive);
-extern const OpDef round_op = rounding<Pointwise::round>("Round", 22);
-extern const OpDef sign_op = unary_op("Sign", 13, sign, signed_samples, {.elementwise = true, .discontinuous = true}, {}, infer_sign);
-extern const OpDef sin_op = smooth<Pointwise::sin>("Sin", 22);
-extern const OpDef sqrt_op = smooth<Pointwise::sqrt>("Sqrt", 13, positive);
-extern const OpDef tanh_op = smooth<Pointwise::tanh>("Tanh", 13);
+extern const OpDef abs_op = unary_op("Abs", 6, abs, signed_samples, traits(Pointwise::abs), {}, infer_abs);
+extern const OpDef ceil_op = rounding<Pointwise::ceil>("Ceil", 6);
+extern const OpDef cos_op = smooth<Pointwise::cos>("Cos", 7);
+extern const OpDef erf_op = smooth<Pointwise::erf>("Erf", 9);
+extern const OpDef exp_op = smooth<Pointwise::exp>("Exp", 6);
+extern const OpDef floor_op = rounding<Pointwise::floor>("Floor", 6);
+extern const OpDef log_op = smooth<Pointwise::log>("Log", 6, positive);
+extern const OpDef neg_op = unary_op("Neg", 6, neg, signed_samples, traits(Pointwise::neg), {}, infer_neg);
+extern const OpDef reciprocal_op = smooth<Pointwise::reciprocal>("Reciprocal", 6, positive);
+extern const OpDef round_op = rounding<Pointwise::round>("Round", 11);
+extern const OpDef sign_op = unary_op("Sign", 9, sign, signed_samples, {.elementwise = true, .discontinuous = true}, {}, infer_sign);
+extern const OpDef sin_op = smooth<Pointwise::sin>("Sin", 7);
+extern const OpDef sqrt_op = smooth<Pointwise::sqrt>("Sqrt", 6, positive);
+extern const OpDef tanh_op = smooth<Pointwise::tanh>("Tanh", 6);
 }  // namespace vitrail

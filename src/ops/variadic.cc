@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX Max-13, Min-13, Sum-13 and Mean-13 of any number of inputs, with numpy's broadcasting.
+// ONNX Max, Min, Sum and Mean of any number of inputs, with numpy's broadcasting.
 #include <cmath>
 
 #include "ops/elementwise.h"
@@ -71,7 +71,7 @@ std::vector<Sample> samples() {
   return cases;
 }
 OpDef variadic(const char* name, void (*infer)(InferContext&), void (*reference)(RunContext&), std::vector<Sample> (*cases)(), Traits traits) {
-  return {.name = name, .domain = "", .version = 13, .attrs = {}, .min_inputs = 1, .max_inputs = kMany, .min_outputs = 1,
+  return {.name = name, .domain = "", .version = 8, .attrs = {}, .min_inputs = 1, .max_inputs = kMany, .min_outputs = 1,
           .max_outputs = 1, .traits = traits, .infer = infer, .reference = reference, .samples = cases};
 }
 }  // namespace

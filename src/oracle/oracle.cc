@@ -61,7 +61,7 @@ class Runner {
       return body(*node.bodies[condition.int_at(0) ? 0 : 1], gather(node, 1));
     }
     if (node.is("Loop")) return loop(node);
-    RunContext ctx{node.attrs, {}, std::vector<Tensor>(node.outputs.size())};
+    RunContext ctx{node.attrs, {}, std::vector<Tensor>(node.outputs.size()), options_.precision == DType::f64};
     for (ir::ValueId in : node.inputs) ctx.inputs.push_back(in.valid() ? &values_[in.index] : nullptr);
     node.op->reference(ctx);
     return std::move(ctx.outputs);
