@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/sniff.h"
+
+#include <algorithm>
+
+namespace vitrail {
+namespace {
+using namespace std::string_view_literals;
+
+struct Magic {
+  std::string_view start;
+  const char* kind;
+};
+constexpr Magic kMagics[] = {
+    {"version https://git-lfs"sv, "a Git LFS pointer (fetch the file itself with 'git lfs pull')"},
+    {"\xff\xd8\xff"sv, "a JPEG picture"},
+    {"\x89PNG\r\n\x1a\n"sv, "a PNG picture"},
+    {"GIF8"sv, "a GIF picture"},
+    {"%PDF-"sv, "a PDF document"},
+    {"\x93NUMPY"sv, "a numpy array (.npy)"},
+    {"PK\x03\x04"sv, "a zip archive (.npz, PyTorch checkpoint)"},
+    {"PK\x05\x06"sv, "an empty zip archive"},
+    {"\x89HDF\r\n\x1a\n"sv, "an HDF5 file"},
+    {"\x1f\x8b"sv, "a gzip file (decompress it first)"},
+    {"\xfd"
+     "7zXZ"sv,
+     "an xz file (decompress it first)"},
+    {"\x28\xb5\x2f\xfd"sv, "a zstd file (decompress it first)"},
+    {"ftrt"sv, "a TensorRT engine"},
+    {"ptrt"sv, "a TensorRT engine"},
+    {"\x7f"
+     "ELF"sv,
+     "an executable or library"},
+    {"RIFF"sv, "a RIFF file (WebP, WAV)"},
+    {"BM"sv, "a BMP picture"},
+    {"II*\0"sv, "a TIFF picture"},
+    {"MM\0*"sv, "a TIFF picture"},
+    {"\x80\x02"sv, "a Python pickle"},
+    {"\x80\x03"sv, "a Python pickle"},
+    {"\x80\x04"sv, "a Python pickle"},
+};
+
+bool starts_with_word(std::string_view text, std::string_view lower) {
+  return text.size() >= lower.size() &&
+         std::equal(lower.begin(), lower.end(), text.begin(), [](char a, char b) {
+           return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b + 32) : b);
+         });
+}
+}  // namespace
+
+const char* content_kind(Bytes bytes) {
+  const std::string_view text = as_text(bytes.first(std::min<size_t>(bytes.size(), 512)));
+  for (const Magic& magic : kMagics)
+    if (text.starts_with(magic.start)) return magic.kind;
+  // safetensors: a length of eight bytes, then JSON.
+  if (text.size() > 9 && text.substr(4, 4) == "\0\0\0\0"sv && text[8] == '{')
+    return "a safetensors file";
+  if (text.size() > 8 && text.substr(4, 4) == "TFL3"sv) return "a TensorFlow Lite model";
+  const size_t word = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+  const std::string_view first = text.substr(word);
+  if (starts_with_word(first, "<!doctype html") || starts_with_word(first, "<html"))
+    return "an HTML page (a download that failed?)";
+  if (first.starts_with("<?xml")) return "an XML file";
+  if (first.starts_with('{') || first.starts_with('[')) return "a JSON file";
+  return "an unknown kind of file";
+}
+
+}  // namespace vitrail
