@@ -4,8 +4,9 @@
     python peer_engine.py onnxruntime MODEL.onnx --shape 1x3x224x224 --json result.json
 
 The JSON has the keys of `vitrail bench --json`, so that peers.py treats all contestants alike. Times are milliseconds
-from input in host memory to output in host memory, without copying either: ONNX Runtime reads the caller's array,
-OpenVINO shares it. Every engine computes in float32, also where its default would be bfloat16 on CPUs that support it.
+from input in host memory to output in host memory, without copying either: ONNX Runtime reads the caller's array, for
+OpenVINO the input lies in a tensor of its own. Every engine computes in float32, also where its default would be
+bfloat16 on CPUs that support it.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def load_openvino(args, shapes):
     request = compiled.create_infer_request()
     for value in compiled.inputs:
         array = make_input(resolved[value.any_name], value.element_type.to_dtype())
-        request.set_tensor(value.any_name, openvino.Tensor(array, shared_memory=True))
+        request.get_tensor(value.any_name).data[:] = array
     return request.infer
 
 
