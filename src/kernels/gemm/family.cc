@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/family.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernels/gemm/samples.h"
+#include "kernels/reference.h"
+
+namespace vitrail {
+
+void pack_panels(const float* dense, int64_t row, int64_t col, int64_t k, int64_t n, float* packed) {
+  for (int64_t j = 0; j < n; j += kGemmPanel) {
+    const int64_t wide = std::min(kGemmPanel, n - j);
+    for (int64_t l = 0; l < k; ++l, packed += kGemmPanel) {
+      const float* from = dense + l * row + j * col;
+      for (int64_t c = 0; c < wide; ++c) packed[c] = from[c * col];
+      std::fill(packed + wide, packed + kGemmPanel, 0.0f);
+    }
+  }
+}
+
+double gemm_tolerance(int64_t count) {
+  const auto k = static_cast<double>(count), chunk = static_cast<double>(std::min(count, kGemmChunk));
+  return 4 + 0.41 * std::sqrt(chunk * k);
+}
+
+namespace {
+
+Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
+  if (index != 1) return dense;
+  require(dense.rank() == 2, Code::internal, "gemm packs B of rank 2, not {} in {}", to_string(dense.dims()), problem.str());
+  const int64_t k = dense.dims()[0], n = dense.dims()[1];
+  Tensor out(DType::f32, {(n + kGemmPanel - 1) / kGemmPanel, k, kGemmPanel});
+  pack_panels(dense.data<float>(), n, 1, k, n, out.mutable_data<float>());
+  return out;
+}
+
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+  Tensor own(DType::f64, problem.outputs[0].dims);
+  const Dims& dims = own.dims();
+  const int64_t n = dims.back(), m = dims[dims.size() - 2], k = inputs[0].dims().back();
+  const int64_t batch = m * n == 0 ? 0 : own.size() / (m * n);
+  const bool shared = problem.inputs[1].constant;
+  double* to = own.mutable_data<double>();
+  for (int64_t q = 0; q < batch; ++q) {
+    const double* a = inputs[0].data<double>() + q * m * k;
+    const double* b = inputs[1].data<double>() + (shared ? 0 : q * k * n);
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        double sum = 0;
+        for (int64_t l = 0; l < k; ++l) sum += a[i * k + l] * b[l * n + j];
+        *to++ = sum;
+      }
+  }
+  apply_epilogue(*problem.problem, own, inputs, outputs);
+}
+
+double flop(const BoundProblem& problem) {
+  return 2.0 * static_cast<double>(element_count(problem.outputs[0].dims)) *
+         static_cast<double>(problem.inputs[0].dims.back());
+}
+
+double tolerance(const BoundProblem& problem) {
+  return epilogue_tolerance(*problem.problem, gemm_tolerance(problem.inputs[0].dims.back()));
+}
+
+}  // namespace
+
+const KernelFamily gemm_family{
+    .name = "gemm", .pack = pack, .reference = reference, .samples = gemm_samples, .flop = flop, .tolerance = tolerance, .bench = gemm_bench};
+
+}  // namespace vitrail
