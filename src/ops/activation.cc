@@ -29,6 +29,24 @@ void elu(RunContext& ctx) {
   const double alpha = ctx.attrs.number("alpha", 1);
   map_float(ctx, "Elu", [&](double x) { return x < 0 ? alpha * std::expm1(x) : x; });
 }
+void celu(RunContext& ctx) {
+  const double alpha = ctx.attrs.number("alpha", 1);
+  map_float(ctx, "Celu", [&](double x) { return std::fmax(0, x) + std::fmin(0, alpha * std::expm1(x / alpha)); });
+}
+void thresholded_relu(RunContext& ctx) {
+  const double alpha = ctx.attrs.number("alpha", 1);
+  map_float(ctx, "ThresholdedRelu", [&](double x) { return x > alpha ? x : 0; });
+}
+void softsign(RunContext& ctx) {
+  map_float(ctx, "Softsign", [](double x) { return x / (1 + std::fabs(x)); });
+}
+void shrink(RunContext& ctx) {
+  const double bias = ctx.attrs.number("bias", 0), lambd = ctx.attrs.number("lambd", 0.5);
+  map_any(ctx, "Shrink", [&](auto v) {
+    const auto x = static_cast<double>(v);
+    return to_element<decltype(v)>(x < -lambd ? x + bias : x > lambd ? x - bias : 0);
+  });
+}
 void selu(RunContext& ctx) {
   const double alpha = ctx.attrs.number("alpha", 1.67326319217681884765625);
   const double gamma = ctx.attrs.number("gamma", 1.05070102214813232421875);
@@ -96,6 +114,11 @@ std::vector<Sample> hard_samples() {
   cases.push_back({.inputs = {{.dims = {3, 17}, .low = -4, .high = 4}}, .attrs = {{"alpha", 0.5}, {"beta", 0.25}}});
   return cases;
 }
+std::vector<Sample> shrink_samples() {
+  auto cases = samples();
+  cases.push_back({.inputs = {{.dims = {3, 17}, .low = -4, .high = 4}}, .attrs = {{"bias", 0.5}, {"lambd", 1.0}}});
+  return cases;
+}
 std::vector<Sample> gelu_samples() {
   auto cases = samples();
   cases.push_back({.inputs = {{.dims = {3, 17}, .low = -4, .high = 4}}, .attrs = {{"approximate", std::string("tanh")}}});
@@ -107,6 +130,7 @@ std::vector<Sample> prelu_samples() {
 const std::vector<AttrSpec> kAlpha = {{"alpha", AttrKind::number}};
 constexpr Traits kElementwise{.elementwise = true};
 }  // namespace
+extern const OpDef celu_op = unary_op("Celu", 12, celu, alpha_samples, kElementwise, kAlpha);
 extern const OpDef elu_op = unary_op("Elu", 6, elu, alpha_samples, kElementwise, kAlpha);
 extern const OpDef gelu_op = unary_op("Gelu", 20, gelu, gelu_samples, kElementwise, {{"approximate", AttrKind::text}}, infer_gelu);
 extern const OpDef hard_sigmoid_op = unary_op("HardSigmoid", 6, hard_sigmoid, hard_samples, kElementwise,
@@ -119,7 +143,12 @@ extern const OpDef prelu_op = binary_op("PRelu", 7, infer_prelu, prelu, prelu_sa
 extern const OpDef relu_op = unary_op("Relu", 6, relu, relu_samples, {.elementwise = true, .pointwise = Pointwise::relu}, {}, infer_numeric);
 extern const OpDef selu_op = unary_op("Selu", 6, selu, selu_samples, kElementwise,
                                       {{"alpha", AttrKind::number}, {"gamma", AttrKind::number}});
+extern const OpDef shrink_op = unary_op("Shrink", 9, shrink, shrink_samples, {.elementwise = true, .discontinuous = true},
+                                        {{"bias", AttrKind::number}, {"lambd", AttrKind::number}}, infer_numeric);
 extern const OpDef sigmoid_op = unary_op("Sigmoid", 6, sigmoid, samples, {.elementwise = true, .pointwise = Pointwise::sigmoid});
 extern const OpDef softplus_op = unary_op("Softplus", 1, softplus, samples);
+extern const OpDef softsign_op = unary_op("Softsign", 1, softsign, samples);
 extern const OpDef swish_op = unary_op("Swish", 24, swish, alpha_samples, {.elementwise = true, .pointwise = Pointwise::swish}, kAlpha);
+extern const OpDef thresholded_relu_op = unary_op("ThresholdedRelu", 10, thresholded_relu, alpha_samples,
+                                                  {.elementwise = true, .discontinuous = true}, kAlpha);
 }  // namespace vitrail

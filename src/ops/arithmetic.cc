@@ -96,7 +96,7 @@ template <typename T>
 T power(T base, double exponent) {
   if constexpr (std::is_integral_v<T>) {
     const bool whole = exponent >= 0 && exponent < 4294967296.0 && exponent == std::floor(exponent);
-    if (!whole) return Tensor::scalar(std::pow(static_cast<double>(base), exponent)).cast(dtype_of<T>()).template data<T>()[0];
+    if (!whole) return to_element<T>(std::pow(static_cast<double>(base), exponent));
     uint64_t result = 1, square = static_cast<uint64_t>(base);
     for (auto n = static_cast<uint64_t>(exponent); n != 0; n >>= 1, square *= square)
       if (n & 1) result *= square;

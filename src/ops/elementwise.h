@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <cmath>
+#include <limits>
+
 #include "ops/op.h"
 
 // Shared by the elementwise op files: shape rules, contents, broadcasting loops.
@@ -115,6 +118,19 @@ T wrapping(T a, T b, F f) {
     return static_cast<T>(f(static_cast<uint64_t>(a), static_cast<uint64_t>(b)));
   else
     return f(a, b);
+}
+
+/// A number as an element: integers truncate and saturate (NaN: 0), where C++ leaves what is out of
+/// range undefined; floats round.
+template <typename T>
+T to_element(double value) {
+  if constexpr (std::is_integral_v<T>) {
+    using Limits = std::numeric_limits<T>;
+    if (std::isnan(value)) return T{0};
+    if (value <= static_cast<double>(Limits::min())) return Limits::min();
+    if (value >= static_cast<double>(Limits::max())) return Limits::max();
+  }
+  return static_cast<T>(value);
 }
 
 // ---------------------------------------------------------------- definitions

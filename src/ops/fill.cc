@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ONNX Constant, ConstantOfShape and Range.
+#include <algorithm>
 #include <cmath>
 
 #include "ops/axes.h"

@@ -94,6 +94,12 @@ void visit(const Tensor& x, const Plan& plan, std::vector<Acc>& into, Step step)
   }
 }
 
+template <typename T, typename R>
+T element_of(R result) {
+  if constexpr (std::is_same_v<R, double>) return to_element<T>(result);
+  else return static_cast<T>(result);  // wraps
+}
+
 // result = finish(fold over x of step, starting from `start`).
 template <typename Step, typename Finish>
 void reduce(RunContext& ctx, const char* op, int start, Step step, Finish finish) {
@@ -106,7 +112,7 @@ void reduce(RunContext& ctx, const char* op, int start, Step step, Finish finish
     visit<T>(x, plan, sums, [&](Acc& acc, T value) { step(acc, static_cast<Acc>(value)); });
     ctx.out() = Tensor(x.dtype(), plan.out);
     T* to = ctx.out().mutable_data<T>();
-    for (size_t i = 0; i < sums.size(); ++i) to[i] = static_cast<T>(finish(sums[i], tag, plan.count));
+    for (size_t i = 0; i < sums.size(); ++i) to[i] = element_of<T>(finish(sums[i], tag, plan.count));
   });
 }
 constexpr auto kAsIs = [](auto sum, auto, int64_t) { return sum; };
