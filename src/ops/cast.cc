@@ -23,14 +23,14 @@ void infer_to(InferContext& ctx, DType to) {
     ctx.out().content = x.ints();
   }
 }
-void infer_cast(InferContext& ctx) { infer_to(ctx, dtype_from_onnx(ctx.attrs.integer("to"))); }
+void infer_cast(InferContext& ctx) { infer_to(ctx, dtype_of_onnx_number(ctx.attrs.integer("to"))); }
 void infer_cast_like(InferContext& ctx) { infer_to(ctx, ctx.in(1).dtype); }
 
 Tensor convert(const RunContext& ctx, DType to) {
   const bool keep = ctx.wide && is_float(to);
   return ctx.in(0).cast(keep ? DType::f64 : to);
 }
-void cast(RunContext& ctx) { ctx.out() = convert(ctx, dtype_from_onnx(ctx.attrs.integer("to"))); }
+void cast(RunContext& ctx) { ctx.out() = convert(ctx, dtype_of_onnx_number(ctx.attrs.integer("to"))); }
 void cast_like(RunContext& ctx) { ctx.out() = convert(ctx, ctx.in(1).dtype()); }
 
 std::vector<Sample> cast_samples() {

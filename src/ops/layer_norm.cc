@@ -23,7 +23,7 @@ void infer(InferContext& ctx) {
   for (size_t i = 1; i < ctx.inputs.size(); ++i)
     if (ctx.has(i)) require_broadcasts(ctx, i);
   for (size_t i = 1; i < ctx.outputs.size(); ++i) {
-    ctx.out(i).dtype = dtype_from_onnx(ctx.attrs.integer("stash_type", 1));
+    ctx.out(i).dtype = dtype_of_onnx_number(ctx.attrs.integer("stash_type", 1));
     ctx.out(i).shape = x.shape;
     for (size_t d = static_cast<size_t>(axis); d < x.rank(); ++d) ctx.out(i).shape[d] = 1;
   }

@@ -40,7 +40,7 @@ constexpr OnnxType kOnnxTypes[] = {{1, DType::f32},      {2, DType::u8},      {3
 static_assert(std::size(kOnnxTypes) == kDTypeCount);
 }  // namespace
 
-DType dtype_from_onnx(int64_t number) {
+DType dtype_of_onnx_number(int64_t number) {
   for (const OnnxType& row : kOnnxTypes)
     if (row.number == number) return row.dtype;
   fail(Code::unsupported, "element type number {} of ONNX", number);

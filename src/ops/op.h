@@ -17,7 +17,7 @@ namespace vitrail {
 // ---------------------------------------------------------------- ONNX's numbers of types
 /// The type that ONNX numbers so (TensorProto.DataType, attribute `to` of Cast); throws
 /// Error(unsupported) for a type that vitrail does not have.
-DType dtype_from_onnx(int64_t number);
+DType dtype_of_onnx_number(int64_t number);
 int64_t onnx_number_of(DType dtype);
 
 // ---------------------------------------------------------------- attributes

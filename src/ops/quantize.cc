@@ -42,7 +42,7 @@ void infer_quantize(InferContext& ctx) {
   require(is_float(x.dtype) || x.dtype == DType::i32, Code::bad_input, "input 0 is {}, a float or i32 is needed", name_of(x.dtype));
   require_parameters(ctx);
   const int64_t wanted = ctx.attrs.integer("output_dtype", 0);
-  DType to = wanted != 0 ? dtype_from_onnx(wanted) : DType::u8;
+  DType to = wanted != 0 ? dtype_of_onnx_number(wanted) : DType::u8;
   if (ctx.has(2)) {
     require(wanted == 0 || to == ctx.in(2).dtype, Code::bad_input, "attribute 'output_dtype' is {} but the zero point is {}", name_of(to), name_of(ctx.in(2).dtype));
     to = ctx.in(2).dtype;
@@ -57,7 +57,7 @@ void infer_dequantize(InferContext& ctx) {
   if (ctx.has(2)) require_same_type(ctx, 2);
   require_parameters(ctx);
   const int64_t wanted = ctx.attrs.integer("output_dtype", 0);
-  ctx.out().dtype = wanted != 0 ? dtype_from_onnx(wanted) : ctx.in(1).dtype;
+  ctx.out().dtype = wanted != 0 ? dtype_of_onnx_number(wanted) : ctx.in(1).dtype;
   require(is_float(ctx.out().dtype), Code::bad_input, "attribute 'output_dtype' is {}, a float is needed", name_of(ctx.out().dtype));
   ctx.out().shape = x.shape;
 }
@@ -85,7 +85,7 @@ void for_each_scale(const RunContext& ctx, F each) {
 
 void quantize(RunContext& ctx) {
   const int64_t wanted = ctx.attrs.integer("output_dtype", 0);
-  const DType to_type = ctx.has(2) ? ctx.in(2).dtype() : wanted != 0 ? dtype_from_onnx(wanted) : DType::u8;
+  const DType to_type = ctx.has(2) ? ctx.in(2).dtype() : wanted != 0 ? dtype_of_onnx_number(wanted) : DType::u8;
   ctx.out() = Tensor(to_type, ctx.in(0).dims());
   // The division happens in the scale's type, as every implementation does it: it decides ties.
   const Tensor x = ctx.in(0).cast(ctx.in(1).dtype());
@@ -118,7 +118,7 @@ void dequantize(RunContext& ctx) {
     });
   });
   const int64_t wanted = ctx.attrs.integer("output_dtype", 0);
-  if (wanted != 0 && !ctx.wide) ctx.out() = ctx.out().cast(dtype_from_onnx(wanted));
+  if (wanted != 0 && !ctx.wide) ctx.out() = ctx.out().cast(dtype_of_onnx_number(wanted));
 }
 
 // ---------------------------------------------------------------- DynamicQuantizeLinear

@@ -31,7 +31,7 @@ void trilu(RunContext& ctx) {
   });
 }
 
-DType eye_type(const Attrs& attrs, DType input) { return attrs.has("dtype") ? dtype_from_onnx(attrs.integer("dtype")) : input; }
+DType eye_type(const Attrs& attrs, DType input) { return attrs.has("dtype") ? dtype_of_onnx_number(attrs.integer("dtype")) : input; }
 void infer_eye(InferContext& ctx) {
   infer_same(ctx);
   require(ctx.in(0).rank() == 2, Code::bad_input, "input 0 has shape {}, a matrix is needed", to_string(ctx.in(0).shape));
