@@ -27,8 +27,10 @@ constexpr std::string_view kParameter = "torch._utils _rebuild_parameter";
 // What training scripts put beside the weights. None of it is made; it may only be present.
 constexpr std::string_view kIgnored[] = {
     "collections OrderedDict", "collections defaultdict", "argparse Namespace",
-    "torch Size", "torch device", "torch.serialization _get_layout",
-    "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "numpy dtype",
+    "torch Size", "torch device",
+    "numpy.core.multiarray scalar", "numpy._core.multiarray scalar",
+    "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct",
+    "numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer", "numpy ndarray", "numpy dtype",
     "_codecs encode", "builtins dict", "builtins list", "builtins int", "builtins float",
     "__builtin__ dict", "__builtin__ list", "__builtin__ int", "__builtin__ float"};
 

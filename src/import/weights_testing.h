@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -29,7 +30,7 @@ void expect_error(Code code, const std::string& part, Action&& action) {
 /// Text in memory of its own size, so that ASan sees a read past its end.
 inline SharedBytes shared(const std::string& text) {
   auto memory = std::make_shared<std::vector<std::byte>>(text.size());
-  std::memcpy(memory->data(), text.data(), text.size());
+  std::transform(text.begin(), text.end(), memory->begin(), [](char c) { return std::byte(c); });
   return {Bytes(*memory), memory};
 }
 
