@@ -9,7 +9,8 @@ function(vitrail_settings target)
   if(VITRAIL_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
-  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_BINARY_DIR}/generated)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
+    ${PROJECT_BINARY_DIR}/generated)
 endfunction()
 
 # vitrail_layer(name SOURCES a.cc ... LINKS other ...): a static library of one folder.

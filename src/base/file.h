@@ -1,26 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 
+#include "vitrail/file.h"
+
 namespace vitrail {
-
-using Bytes = std::span<const std::byte>;
-
-inline Bytes as_bytes(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-inline std::string_view as_text(Bytes bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-/// The whole of a regular file. Throws Error(io) when it cannot be opened or read, Error(bad_input)
-/// for a directory, pipe, device or empty file and for one larger than `limit` bytes.
-std::string read_file(const std::string& path, size_t limit);
 
 /// A regular file mapped read-only. Shared, so that tensors can point into it and keep it alive.
 /// If another process truncates the file afterwards, reading past its new end raises SIGBUS:
@@ -77,12 +64,5 @@ class AtomicFile {
   int descriptor_ = -1;
   uint64_t size_ = 0;
 };
-
-void write_atomically(const std::string& path, std::span<const Bytes> chunks);
-void write_atomically(const std::string& path, std::string_view text);
-
-/// Throws Error(usage) when both names lead to the same file, so that a command does not overwrite
-/// what it reads.
-void require_distinct(const std::string& input, const std::string& output);
 
 }  // namespace vitrail

@@ -10,7 +10,8 @@
 namespace vitrail {
 
 /// A dense row-major tensor on the host. Copies share the memory; `mutable_data` is for whoever
-/// made the tensor and has not given it away yet. Memory is 64-byte aligned.
+/// made the tensor and has not given it away yet. Memory made here is 64-byte aligned; foreign
+/// memory (a mapped file) at least to its element type.
 class Tensor {
  public:
   Tensor() = default;

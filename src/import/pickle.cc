@@ -54,7 +54,7 @@ class PickleMachine {
         break;
       case 'U': case 0x8c: case 'C': push_text(reader_.number<uint8_t>("a length")); break;
       case 'T': case 'X': case 'B': push_text(reader_.number<uint32_t>("a length")); break;
-      case 0x8d: case 0x8e: push_text(reader_.number<uint64_t>("a length")); break;
+      case 0x8d: case 0x8e: case 0x96: push_text(reader_.number<uint64_t>("a length")); break;
 
       case '(': marks_.push_back(stack_.size()); break;
       case '0': pop(); break;
