@@ -352,6 +352,7 @@ void Graph::infer(NodeId id) {
         if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '.') c = '_';
       return new_data_symbol(clean, bound);
     };
+    ctx.ranges = symbol_ranges();
     op.infer(ctx);
     for (size_t i = 0; i < n.outputs.size(); ++i) {
       if (!n.outputs[i].valid()) continue;
