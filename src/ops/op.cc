@@ -98,11 +98,7 @@ bool Attrs::operator==(const Attrs& other) const {
 std::optional<std::vector<Expr>> ValueInfo::ints() const {
   if (content) return content;
   constexpr int64_t kLargest = 4096;  // contents are for shapes, not for index tables
-<<<<<<< HEAD
-  if (!constant || constant->rank() > 1 || constant->size() > kLargest) return {};
-=======
-  if (!constant || !is_integer(constant->dtype()) || constant->size() > kLargest) return {};
->>>>>>> 14b52e1 (Add the ops that move elements, with symbolic extents and contents)
+  if (!constant || constant->size() > kLargest) return {};
   std::vector<Expr> out;
   if (is_float(constant->dtype())) {
     constexpr double kExact = 0x1p53;

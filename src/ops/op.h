@@ -61,14 +61,9 @@ struct ValueInfo {
   Shape shape;
   /// The value itself, when it is constant.
   const Tensor* constant = nullptr;
-<<<<<<< HEAD
-  /// The elements of a small tensor (rank 0 or 1) of whole numbers as expressions: set for what
+  /// The elements of a small tensor of whole numbers as expressions, row by row: set for what
   /// Shape and arithmetic on it gives, so that a computed Reshape target is known. Booleans are 0
   /// or 1; floats may have a content too, because Resize's sizes are often computed in float.
-=======
-  /// The elements of a small integer tensor as expressions, row by row: set for what Shape and
-  /// arithmetic on it gives, so that a computed Reshape target is known.
->>>>>>> 14b52e1 (Add the ops that move elements, with symbolic extents and contents)
   std::optional<std::vector<Expr>> content;
 
   size_t rank() const { return shape.size(); }

@@ -99,7 +99,7 @@ Dims dims_by_rule(const RunContext& ctx, InferRule rule, size_t i) {
 
 void carry_content(InferContext& ctx, Reference reference, size_t carriers) {
   for (const ValueInfo& out : ctx.outputs) {
-    if (!is_integer(out.dtype) || !is_static(out.shape)) return;
+    if (out.dtype == DType::string || !is_static(out.shape)) return;
     if (element_count(out.shape).constant() > kLargestContent) return;
   }
   std::vector<Expr> elements;

@@ -27,7 +27,7 @@ void infer_squeeze(InferContext& ctx) {
   for (size_t i = 0; i < in.rank(); ++i)
     if (removed[i]) unify(ctx, in.shape[i], 1, "a squeezed extent and 1");
     else ctx.out().shape.push_back(in.shape[i]);
-  if (is_integer(in.dtype)) ctx.out().content = in.ints();
+  ctx.out().content = in.ints();
 }
 void squeeze(RunContext& ctx) { ctx.out() = ctx.in(0).reshaped(dims_by_rule(ctx, infer_squeeze)); }
 std::vector<Sample> squeeze_samples() {
@@ -44,7 +44,7 @@ void infer_unsqueeze(InferContext& ctx) {
   ctx.out().dtype = in.dtype;
   auto next = in.shape.begin();
   for (size_t i = 0; i < rank; ++i) ctx.out().shape.push_back(inserted[i] ? Expr(1) : *next++);
-  if (is_integer(in.dtype)) ctx.out().content = in.ints();
+  ctx.out().content = in.ints();
 }
 void unsqueeze(RunContext& ctx) { ctx.out() = ctx.in(0).reshaped(dims_by_rule(ctx, infer_unsqueeze)); }
 std::vector<Sample> unsqueeze_samples() {
