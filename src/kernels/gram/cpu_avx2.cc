@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gram/body.h"
+
+namespace vitrail {
+extern const CpuKernel gram_f32_avx2;
+const CpuKernel gram_f32_avx2{"gram_f32_avx2", "gram", Isa::avx2, gram_accepts, gram_tactics, gram_bind, gram_run};
+}  // namespace vitrail

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/spectral/body.h"
+
+namespace vitrail {
+extern const CpuKernel spectral_f32_avx512;
+const CpuKernel spectral_f32_avx512{"spectral_f32_avx512", "spectral", Isa::avx512, spectral_accepts, spectral_tactics, spectral_bind, spectral_run};
+}  // namespace vitrail
