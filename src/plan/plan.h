@@ -64,14 +64,20 @@ struct Step {
   std::vector<std::string> refusals;   ///< "kernel: reason", for inspect --why
   std::string domain, op;              // host
   Attrs attrs;                         // host
-  /// host and loop: symbols written by the step, as (output, axis) -> symbol.
+  /// host, branch and loop: symbols written by the step, as (output, axis) -> symbol.
   struct DataExtent {
     int output = 0, axis = 0;
     std::string symbol;
   };
   std::vector<DataExtent> data_extents;
   std::vector<Block> blocks;           // branch: then, else; loop: body
-  /// branch: for each block, the values copied to `outputs` when it has run.
+  /// loop: values set before each round: its number (i64 scalar), the condition (-1: not read), then
+  /// the carried values. `inputs` are the trip count and the first condition (-1: absent), then
+  /// the carried values' first contents.
+  std::vector<std::vector<int>> block_inputs;
+  /// branch: for each block, the values copied to `outputs` when it has run; empty: the blocks write
+  /// `outputs` themselves. loop: the next condition (-1: as before), the carried values, then the
+  /// values stacked into the remaining outputs, whose first extent is a data symbol.
   std::vector<std::vector<int>> block_outputs;
 };
 
@@ -93,7 +99,7 @@ struct VerificationRow {
 };
 
 /// Everything a session needs. Bytes of the file are a function of model, options and tactic
-/// record; `written` and timings stand outside the hash.
+/// record; timings, account and verification stand in a section outside the hash.
 struct Plan {
   std::string model_name, model_hash, target = "cpu", tuned_for;  ///< tuned_for: processor and ISA
   std::vector<PlanSymbol> symbols;

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/error.h"
+#include "plan/tables.h"
+#include "plan_generated.h"
+
+namespace vitrail {
+namespace {
+template <typename Enum>
+Enum to_enum(uint8_t value, int count, const char* what) {
+  require(value < count, Code::bad_input, "unknown {} {}", what, value);
+  return static_cast<Enum>(value);
+}
+
+template <typename Table>
+const Table& root(Bytes tables, const char* what) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(tables.data());
+  flatbuffers::Verifier verifier(bytes, tables.size(), 64, 4'000'000);
+  require(tables.size() >= 8 && verifier.VerifyBuffer<Table>(nullptr), Code::bad_input, "the {} tables are damaged", what);
+  return *flatbuffers::GetRoot<Table>(bytes);
+}
+
+// Reads with a budget: a hostile buffer may let many tables share one long vector, which would grow
+// without bound when copied out. A buffer of ours has at most one element a byte.
+class Reader {
+ public:
+  explicit Reader(size_t budget) : budget_(budget) {}
+  template <typename T, typename Visit>
+  void each(const T* list, Visit visit) {
+    if (!list) return;
+    charge(list->size());
+    for (flatbuffers::uoffset_t i = 0; i < list->size(); ++i) visit(list->Get(i));
+  }
+  template <typename Out, typename T>
+  std::vector<Out> list(const T* from) {
+    std::vector<Out> out;
+    each(from, [&](auto x) { out.push_back(static_cast<Out>(x)); });
+    return out;
+  }
+  std::string text(const flatbuffers::String* s) {
+    if (!s) return {};
+    charge(s->size());
+    return s->str();
+  }
+
+ private:
+  void charge(size_t count) {
+    require(count <= budget_, Code::bad_input, "the tables share vectors in a way that no plan does");
+    budget_ -= count;
+  }
+  size_t budget_;
+};
+
+class Decoder {
+ public:
+  Decoder(Bytes tables, const FindBlob& find, const std::shared_ptr<const void>& owner)
+      : t_(root<fb::Target>(tables, "plan's")), read_(tables.size()), find_(find), owner_(owner) {}
+
+  Plan run() {
+    read_.each(t_.strings(), [&](const flatbuffers::String* s) { texts_.push_back(read_.text(s)); });
+    read_.each(t_.exprs(), [&](const flatbuffers::String* s) { exprs_.push_back(Expr::parse(read_.text(s))); });
+    Plan plan;
+    plan.model_name = text(t_.model_name());
+    plan.model_hash = text(t_.model_hash());
+    plan.target = text(t_.target());
+    plan.tuned_for = text(t_.tuned_for());
+    read_.each(t_.symbols(), [&](const fb::Symbol* s) {
+      plan.symbols.push_back({text(s->name()), to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
+                              s->opt(), s->max(), expr(s->bound())});
+    });
+    read_.each(t_.guards(), [&](const fb::Guard* g) { plan.guards.push_back({expr(g->a()), expr(g->b())}); });
+    read_.each(t_.buffers(), [&](const fb::Buffer* b) {
+      plan.buffers.push_back({to_enum<PlanBuffer::Kind>(b->kind(), 4, "kind of buffer"), expr(b->bytes()), b->first(),
+                              b->last(), b->constant(), b->io()});
+    });
+    read_.each(t_.values(), [&](const fb::Value* v) {
+      plan.values.push_back({text(v->name()), dtype(v->dtype()), shape(v->dims()), v->buffer(), expr(v->offset()),
+                             shape(v->strides())});
+    });
+    read_.each(t_.inputs(), [&](const fb::Io* io) { plan.inputs.push_back({text(io->name()), io->value()}); });
+    read_.each(t_.outputs(), [&](const fb::Io* io) { plan.outputs.push_back({text(io->name()), io->value()}); });
+    read_.each(t_.constants(), [&](const fb::Tensor* c) { plan.constants.push_back(tensor(c)); });
+    plan.steps = block(t_.steps());
+    read_.each(t_.metadata(), [&](const fb::Text* m) { plan.metadata[text(m->key())] = text(m->value()); });
+    if (t_.source_graph() >= 0) plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph())));
+    read_.each(t_.source_constants(), [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c)); });
+    return plan;
+  }
+
+ private:
+  const std::string& text(uint32_t i) const {
+    require(i < texts_.size(), Code::bad_input, "text {} of {}", i, texts_.size());
+    return texts_[i];
+  }
+  const Expr& expr(uint32_t i) const {
+    require(i < exprs_.size(), Code::bad_input, "expression {} of {}", i, exprs_.size());
+    return exprs_[i];
+  }
+  static DType dtype(uint8_t value) { return to_enum<DType>(value, kDTypeCount, "element type"); }
+  Shape shape(const flatbuffers::Vector<uint32_t>* list) {
+    Shape out;
+    read_.each(list, [&](uint32_t i) { out.push_back(expr(i)); });
+    return out;
+  }
+  std::vector<std::string> texts(const flatbuffers::Vector<uint32_t>* list) {
+    std::vector<std::string> out;
+    read_.each(list, [&](uint32_t i) { out.push_back(text(i)); });
+    return out;
+  }
+  Tensor tensor(const fb::Tensor* from) {
+    require(from != nullptr, Code::bad_input, "a tensor is missing");
+    const DType type = dtype(from->dtype());
+    const Dims dims = read_.list<int64_t>(from->dims());
+    const Bytes bytes = find_(from->blob());
+    const int64_t expected = checked_mul(element_count(dims), static_cast<int64_t>(size_of(type)));
+    require(size_of(type) > 0 && static_cast<uint64_t>(expected) == bytes.size(), Code::bad_input,
+            "a constant {}{} has {} bytes, expected {}", name_of(type), to_string(dims), bytes.size(), expected);
+    return Tensor(type, dims, bytes.data(), owner_);
+  }
+  std::vector<Operand> operands(const flatbuffers::Vector<flatbuffers::Offset<fb::Operand>>* list) {
+    std::vector<Operand> out;
+    read_.each(list, [&](const fb::Operand* o) {
+      out.push_back({dtype(o->dtype()), shape(o->dims()), shape(o->strides()), o->constant()});
+    });
+    return out;
+  }
+  Problem problem(const fb::Problem* p) {
+    require(p != nullptr, Code::bad_input, "a launch has no problem");
+    Problem out;
+    out.family = text(p->family());
+    out.inputs = operands(p->inputs());
+    out.outputs = operands(p->outputs());
+    read_.each(p->ints(), [&](const fb::NamedInt* x) { out.ints[text(x->name())] = x->value(); });
+    read_.each(p->floats(), [&](const fb::NamedNumber* x) { out.floats[text(x->name())] = x->value(); });
+    out.epilogue.inputs = p->program_inputs();
+    read_.each(p->program(), [&](const fb::Instr* i) {
+      out.epilogue.code.push_back({to_enum<Pointwise>(i->op(), kPointwiseCount, "pointwise instruction"), i->a(), i->b(),
+                                   i->imm()});
+    });
+    out.epilogue.results = read_.list<int16_t>(p->results());
+    out.epilogue_inputs = p->epilogue_inputs();
+    out.fixed_order = p->fixed_order();
+    return out;
+  }
+  KernelChoice choice(const fb::Choice* c) {
+    KernelChoice out;
+    read_.each(c->when(), [&](const fb::Interval* w) { out.when[text(w->symbol())] = {w->low(), w->high()}; });
+    out.kernel = text(c->kernel());
+    read_.each(c->tactic(), [&](const fb::NamedInt* x) { out.tactic[text(x->name())] = x->value(); });
+    return out;
+  }
+  AttrValue attr(const fb::Attr* a) {
+    switch (to_enum<AttrKind>(a->kind(), 7, "kind of attribute")) {
+      case AttrKind::integer: return a->integer();
+      case AttrKind::number: return a->number();
+      case AttrKind::text: return text(a->text());
+      case AttrKind::integers: return read_.list<int64_t>(a->integers());
+      case AttrKind::numbers: return read_.list<double>(a->numbers());
+      case AttrKind::texts: return texts(a->texts());
+      case AttrKind::tensor: return tensor(a->tensor());
+    }
+    return {};
+  }
+  std::vector<std::vector<int>> lists(const flatbuffers::Vector<flatbuffers::Offset<fb::Ints>>* from) {
+    std::vector<std::vector<int>> out;
+    read_.each(from, [&](const fb::Ints* l) { out.push_back(read_.list<int>(l->list())); });
+    return out;
+  }
+  Block block(const flatbuffers::Vector<flatbuffers::Offset<fb::Step>>* steps) {
+    Block out;
+    read_.each(steps, [&](const fb::Step* s) {
+      Step& step = out.emplace_back();
+      step.kind = to_enum<Step::Kind>(s->kind(), 4, "kind of step");
+      step.name = text(s->name());
+      step.sources = texts(s->sources());
+      step.inputs = read_.list<int>(s->inputs());
+      step.outputs = read_.list<int>(s->outputs());
+      if (step.kind == Step::Kind::launch) step.problem = problem(s->problem());
+      read_.each(s->choices(), [&](const fb::Choice* c) { step.choices.push_back(choice(c)); });
+      step.refusals = texts(s->refusals());
+      step.domain = text(s->domain());
+      step.op = text(s->op());
+      read_.each(s->attrs(), [&](const fb::Attr* a) { step.attrs.set(text(a->name()), attr(a)); });
+      read_.each(s->data_extents(), [&](const fb::Extent* d) {
+        step.data_extents.push_back({d->output(), d->axis(), text(d->symbol())});
+      });
+      read_.each(s->blocks(), [&](const fb::Block* b) { step.blocks.push_back(block(b->steps())); });
+      step.block_inputs = lists(s->block_inputs());
+      step.block_outputs = lists(s->block_outputs());
+    });
+    return out;
+  }
+
+  const fb::Target& t_;
+  Reader read_;
+  const FindBlob& find_;
+  const std::shared_ptr<const void>& owner_;
+  std::vector<std::string> texts_;
+  std::vector<Expr> exprs_;
+};
+}  // namespace
+
+Plan decode_target(Bytes tables, const FindBlob& find, const std::shared_ptr<const void>& owner) {
+  return Decoder(tables, find, owner).run();
+}
+
+std::string decode_record(Bytes tables, std::span<Plan> targets) {
+  const fb::Record& record = root<fb::Record>(tables, "record's");
+  Reader read(tables.size());
+  size_t index = 0;
+  read.each(record.targets(), [&](const fb::TargetRecord* t) {
+    require(index < targets.size(), Code::bad_input, "the record has more targets than the plan");
+    Plan& plan = targets[index++];
+    const std::vector<double> times = read.list<double>(t->microseconds());
+    size_t at = 0;
+    for_each_choice(plan.steps, [&](KernelChoice& c) {
+      if (at < times.size()) c.microseconds = times[at];
+      ++at;
+    });
+    require(at == times.size(), Code::bad_input, "the record has {} timings for {} choices", times.size(), at);
+    read.each(t->account(), [&](const flatbuffers::String* line) { plan.account.push_back(read.text(line)); });
+    read.each(t->verification(), [&](const fb::VerificationRow* r) {
+      plan.verification.push_back({read.text(r->output()), read.text(r->at()), r->abs_max(), r->abs_mean(),
+                                   r->abs_median(), r->rel_max(), r->rel_mean(), r->rel_median(), r->cosine(),
+                                   r->sqnr_db(), r->ok()});
+    });
+  });
+  require(index == targets.size(), Code::bad_input, "the record has {} of {} targets", index, targets.size());
+  return read.text(record.written());
+}
+
+}  // namespace vitrail
