@@ -5,16 +5,10 @@
 #include <string>
 #include <string_view>
 
+#include "vitrail/dtype.h"
+
 namespace vitrail {
 
-/// Element types. Strings exist only in graphs that are being inspected; nothing computes on them.
-enum class DType : uint8_t { f32, f64, f16, bf16, i8, i16, i32, i64, u8, u16, u32, u64, boolean, string };
-constexpr int kDTypeCount = 14;
-
-/// Bytes of one element (boolean: 1; string: 0).
-size_t size_of(DType dtype);
-/// "f32", "i64", "bool", ...
-const char* name_of(DType dtype);
 /// The inverse of name_of; throws Error(bad_input) for an unknown name.
 DType dtype_from_name(std::string_view name);
 inline bool is_float(DType t) {

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel.h"
+#include "plan/plan.h"
+#include "runtime/copy.h"
+
+namespace vitrail {
+
+/// A step with what does not depend on extents.
+struct StepInfo {
+  const Step* step = nullptr;
+  int index = 0;                         ///< depth first, as in PlanBuffer::first
+  std::vector<std::vector<int>> blocks;  ///< indices of the steps in each block
+  bool data_dependent = false;           ///< launch: its problem or choices use data symbols
+  const OpDef* op = nullptr;             ///< host
+  std::vector<const CpuKernel*> choices; ///< launch: of step->choices; null: not for this processor
+  const KernelFamily* family = nullptr;
+};
+
+/// What is known of a plan on this machine before any input is seen: kernels and ops found, symbols
+/// sorted. Immutable.
+class Program {
+ public:
+  /// Throws Error(wrong_target) for a kernel or op this build does not have, Error(bad_input) for one
+  /// that refuses its problem or attributes, and what validate() throws.
+  Program(std::shared_ptr<const Plan> plan, std::span<const CpuKernel* const> kernels, int workers);
+
+  const Plan& plan() const { return *plan_; }
+  int workers() const { return workers_; }
+  std::span<const StepInfo> steps() const { return steps_; }
+  const std::vector<int>& root() const { return root_; }
+  bool depends_on_data(const Expr& e) const;
+  bool depends_on_data(const Shape& shape) const;
+  const PlanSymbol& symbol(const std::string& name) const;
+  /// The kernel for a launch at these extents, and its tactic.
+  std::pair<const CpuKernel*, const Tactic*> choose(const StepInfo& info, const Bindings& symbols) const;
+
+ private:
+  std::vector<int> add_block(const Block& block);
+  void resolve_launch(StepInfo& info) const;
+  void resolve_host(StepInfo& info) const;
+  const CpuKernel* heuristic(const StepInfo& info) const;
+
+  std::shared_ptr<const Plan> plan_;
+  std::span<const CpuKernel* const> kernels_;
+  int workers_;
+  std::vector<StepInfo> steps_;
+  std::vector<int> root_;
+  std::set<std::string> data_symbols_;
+};
+
+struct BoundValue {
+  View view;
+  int64_t offset = 0;    ///< bytes from the start of its buffer
+  uint64_t version = 0;  ///< of the data symbols it was bound at; 0: never
+};
+
+struct BoundStep {
+  const CpuKernel* kernel = nullptr;
+  BoundProblem problem;
+  Launch launch;
+  uint64_t version = 0;
+  bool empty = false;  ///< all outputs have no elements: nothing to do
+};
+
+/// A plan at given values of its input symbols: extents, kernels, memory. Data symbols change while
+/// it runs; what depends on them is bound again when it is needed.
+class Binding {
+ public:
+  Binding(const Program& program, Bindings symbols);
+
+  const Bindings& symbols() const { return symbols_; }
+  const BoundValue& value(int index);
+  const BoundStep& step(const StepInfo& info);
+  const BoundStep& bound(int index) const { return steps_.at(index); }
+  /// Throws Error(resource) when `extent` is beyond the symbol's bound.
+  void set_data(const std::string& symbol, int64_t extent);
+
+  int64_t buffer_bytes(int buffer) const { return bytes_[buffer]; }
+  int64_t arena_offset(int buffer) const { return offsets_[buffer]; }
+  int64_t arena_bytes() const { return arena_bytes_; }
+  /// Of one worker, and shared by all; they grow when a data-dependent step is bound.
+  size_t scratch_bytes() const { return scratch_; }
+  size_t shared_bytes() const { return shared_; }
+
+ private:
+  void lay_out();
+  void check_guards(bool with_data) const;
+  void bind_value(int index);
+  void bind_step(const StepInfo& info);
+  void check_operand(const Operand& operand, const BoundOperand& bound, int value, const StepInfo& info);
+
+  const Program* program_;
+  Bindings symbols_;
+  uint64_t version_ = 1;  // counts changes of data symbols
+  std::vector<int64_t> bytes_, offsets_;
+  int64_t arena_bytes_ = 0;
+  std::vector<BoundValue> values_;
+  std::vector<BoundStep> steps_;
+  std::vector<bool> value_uses_data_;
+  size_t scratch_ = 0, shared_ = 0;
+};
+
+}  // namespace vitrail

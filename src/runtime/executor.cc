@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "backends/cpu/pool.h"
+#include "base/error.h"
+
+namespace vitrail {
+namespace {
+constexpr size_t kBindings = 8;  // shapes remembered
+
+int worker_count(int threads) {
+  require(threads >= 0 && threads <= cpu::kMaxThreads, Code::usage, "{} threads: expected 1 to {}, or 0 for all processors",
+          threads, cpu::kMaxThreads);
+  return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads;
+}
+
+// Clears the flag however the run ends.
+class Running {
+ public:
+  explicit Running(std::atomic<bool>& flag) : flag_(flag) {
+    require(!flag_.exchange(true), Code::usage, "a session runs in two threads at once: open one session for each thread");
+  }
+  ~Running() { flag_ = false; }
+
+ private:
+  std::atomic<bool>& flag_;
+};
+}  // namespace
+
+Executor::Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options)
+    : program_(std::move(plan), options.kernels, worker_count(options.threads)), options_(options) {
+  const Plan& p = this->plan();
+  require(p.target == "cpu", Code::wrong_target, "the plan is for '{}', this session runs on 'cpu'", printable(p.target));
+  inputs_.resize(p.inputs.size());
+  results_.resize(p.outputs.size());
+  bases_.assign(p.buffers.size(), nullptr);
+  size_t most_in = 0, most_out = 0;
+  for (const StepInfo& info : program_.steps()) {
+    most_in = std::max(most_in, info.step->inputs.size());
+    most_out = std::max(most_out, info.step->outputs.size());
+  }
+  arg_inputs_.resize(most_in);
+  arg_outputs_.resize(most_out);
+}
+Executor::~Executor() = default;
+
+void Executor::set_input(size_t index, DType dtype, std::span<const int64_t> dims, const void* data) {
+  require(index < inputs_.size(), Code::usage, "input {} of {}", index, inputs_.size());
+  const PlanTensorInfo& info = plan().inputs[index];
+  const PlanValue& v = plan().values[info.value];
+  const auto shape = [&] { return to_string(Dims(dims.begin(), dims.end())); };
+  require(dtype == v.dtype, Code::usage, "input '{}': expected element type {}, found {}", printable(info.name),
+          name_of(v.dtype), name_of(dtype));
+  require(dims.size() == v.dims.size(), Code::usage, "input '{}': expected {} dimensions {}, found {} {}",
+          printable(info.name), v.dims.size(), to_string(v.dims), dims.size(), shape());
+  for (const int64_t d : dims)
+    require(d >= 0, Code::usage, "input '{}': negative extent in {}", printable(info.name), shape());
+  require(reinterpret_cast<uintptr_t>(data) % size_of(dtype) == 0, Code::usage,
+          "input '{}': its memory is not aligned to its {} bytes an element", printable(info.name), size_of(dtype));
+  Input& in = inputs_[index];
+  if (!in.set || !std::equal(dims.begin(), dims.end(), in.dims.begin(), in.dims.end())) {
+    in.dims.assign(dims.begin(), dims.end());
+    changed_ = true;
+  }
+  in.data = data;
+  in.set = true;
+}
+
+void Executor::set_output(size_t index, void* data, size_t bytes) {
+  require(index < results_.size(), Code::usage, "output {} of {}", index, results_.size());
+  const PlanTensorInfo& info = plan().outputs[index];
+  require(reinterpret_cast<uintptr_t>(data) % size_of(plan().values[info.value].dtype) == 0, Code::usage,
+          "output '{}': its memory is not aligned to its elements", printable(info.name));
+  results_[index].callers = data;
+  results_[index].callers_bytes = data ? bytes : 0;
+}
+
+void Executor::set_symbol(const std::string& name, int64_t value) {
+  const PlanSymbol& s = program_.symbol(name);
+  require(s.kind == PlanSymbol::Kind::bind, Code::usage, "symbol '{}' is not for the caller to set", printable(name));
+  given_[name] = value;
+  changed_ = true;
+}
+
+void Executor::bind() {
+  if (changed_ || !current_) {
+    solve_symbols();
+    use_binding();
+    changed_ = false;
+  }
+  prepare_memory();
+}
+
+void Executor::use_binding() {
+  current_ = nullptr;
+  const auto fits = [&](const Binding& b) {
+    return std::all_of(wanted_.begin(), wanted_.end(), [&](const auto& w) { return b.symbols().find(w.first)->second == w.second; });
+  };
+  const auto found = std::find_if(bindings_.begin(), bindings_.end(), fits);
+  if (found != bindings_.end()) {
+    bindings_.splice(bindings_.begin(), bindings_, found);
+  } else {
+    bindings_.emplace_front(program_, wanted_);
+    if (bindings_.size() > kBindings) bindings_.pop_back();
+  }
+  current_ = &bindings_.front();
+}
+
+void Executor::reserve_scratch() {
+  scratch_.reserve(current_->scratch_bytes() * static_cast<size_t>(program_.workers()), "a session's scratch");
+  shared_.reserve(current_->shared_bytes(), "a session's shared scratch");
+}
+
+void Executor::prepare_memory() {
+  arena_.reserve(static_cast<size_t>(current_->arena_bytes()), "a session's arena");
+  reserve_scratch();
+  const Plan& p = plan();
+  for (size_t i = 0; i < p.buffers.size(); ++i) {
+    const PlanBuffer& b = p.buffers[i];
+    const auto bytes = static_cast<size_t>(current_->buffer_bytes(static_cast<int>(i)));
+    switch (b.kind) {
+      case PlanBuffer::Kind::arena: bases_[i] = arena_.data() + current_->arena_offset(static_cast<int>(i)); break;
+      // Kernels take what they read as const; only arena and output buffers are ever written.
+      case PlanBuffer::Kind::constant: bases_[i] = static_cast<std::byte*>(const_cast<void*>(p.constants[b.constant].raw())); break;
+      case PlanBuffer::Kind::input: bases_[i] = static_cast<std::byte*>(const_cast<void*>(inputs_[b.io].data)); break;
+      case PlanBuffer::Kind::output: {
+        Result& r = results_[b.io];
+        if (r.callers) {
+          require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed", printable(p.outputs[b.io].name),
+                  r.callers_bytes, bytes);
+          bases_[i] = static_cast<std::byte*>(r.callers);
+        } else {
+          r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
+          bases_[i] = r.own.data();
+        }
+      }
+    }
+  }
+}
+
+void Executor::poison() {
+  constexpr int kNan = 0xFF;  // all ones is a NaN in every float format
+  const auto fill = [](const cpu::Memory& m) {
+    if (m.size()) std::memset(m.data(), kNan, m.size());
+  };
+  fill(arena_), fill(scratch_), fill(shared_);
+  for (const Result& r : results_) fill(r.own);
+}
+
+void Executor::run(const RunHooks& hooks) {
+  const Running guard(running_);
+  bind();
+  for (const Input& in : inputs_)
+    require(in.data != nullptr || std::find(in.dims.begin(), in.dims.end(), 0) != in.dims.end(), Code::usage,
+            "input '{}': no memory given", printable(plan().inputs[&in - inputs_.data()].name));
+  if (options_.poison) poison();
+  cpu::Lease lease(program_.workers());
+  run_block(program_.root(), hooks, lease);
+  collect_outputs();
+}
+
+void Executor::run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease) {
+  for (const int index : steps) run_step(program_.steps()[index], hooks, lease);
+}
+
+void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease) {
+  const Step& step = *info.step;
+  try {
+    if (hooks.select && !hooks.select(info.index, step)) return;
+    if (hooks.before) hooks.before(info.index, step);
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point start = hooks.trace ? Clock::now() : Clock::time_point{};
+    switch (step.kind) {
+      case Step::Kind::launch: run_launch(info, lease); break;
+      case Step::Kind::host: run_host(info); break;
+      case Step::Kind::branch: run_branch(info, hooks, lease); break;
+      case Step::Kind::loop: run_loop(info, hooks, lease); break;
+    }
+    if (hooks.trace) {
+      const std::chrono::duration<double, std::micro> took = Clock::now() - start;
+      const BoundStep* bound = step.kind == Step::Kind::launch ? bound_step(info.index) : nullptr;
+      const char* kernel = step.kind == Step::Kind::host ? "reference" : bound && bound->kernel ? bound->kernel->name : "";
+      hooks.trace({info.index, &step, kernel, took.count()});
+    }
+    if (hooks.after) hooks.after(info.index, step);
+  } catch (const Error& error) {
+    // Not with_context: its text would be an allocation a step.
+    const std::string prefix = fmt::format("step '{}'", printable(step.name));
+    const std::string what = error.what();
+    throw Error(error.code, what.starts_with(prefix) ? what : prefix + ": " + what);
+  }
+}
+
+void Executor::run_launch(const StepInfo& info, cpu::Lease& lease) {
+  const BoundStep& bound = current_->step(info);
+  if (bound.empty || bound.launch.tasks == 0) return;
+  if (info.data_dependent) reserve_scratch();
+  const Step& step = *info.step;
+  for (size_t i = 0; i < step.inputs.size(); ++i) arg_inputs_[i] = address(step.inputs[i]);
+  for (size_t i = 0; i < step.outputs.size(); ++i) arg_outputs_[i] = address(step.outputs[i]);
+  const KernelArgs args{arg_inputs_.data(), arg_outputs_.data()};
+  std::byte* const scratch = scratch_.data();
+  const size_t stride = current_->scratch_bytes();
+  lease.parallel(bound.launch.tasks, bound.launch.phase_ends, [&](int64_t task, int worker) {
+    bound.kernel->run(bound.problem, bound.launch, args, task, scratch + static_cast<size_t>(worker) * stride, shared_.data());
+  });
+}
+
+std::byte* Executor::address(int value) {
+  return bases_[plan().values[value].buffer] + current_->value(value).offset;
+}
+
+void Executor::collect_outputs() {
+  const Plan& p = plan();
+  for (size_t i = 0; i < results_.size(); ++i) {
+    Result& r = results_[i];
+    const PlanValue& v = p.values[p.outputs[i].value];
+    const BoundValue& bound = current_->value(p.outputs[i].value);
+    r.dims.assign(bound.view.dims.begin(), bound.view.dims.end());
+    if (p.buffers[v.buffer].kind == PlanBuffer::Kind::output && p.buffers[v.buffer].io == static_cast<int>(i)) {
+      r.data = bases_[v.buffer];
+      continue;
+    }
+    // A view of something else (an input passed through, a constant, a slice): gathered.
+    const size_t bytes = static_cast<size_t>(element_count(r.dims)) * size_of(v.dtype);
+    if (r.callers) {
+      require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed", printable(p.outputs[i].name),
+              r.callers_bytes, bytes);
+    } else {
+      r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
+    }
+    r.data = r.callers ? r.callers : r.own.data();
+    copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(p.outputs[i].value), bound.view.strides, r.dims,
+                size_of(v.dtype));
+  }
+}
+
+Tensor Executor::output(size_t index) const {
+  const Result& r = results_.at(index);
+  require(r.data != nullptr, Code::usage, "output {} is read before a run", index);
+  Tensor out(plan().values[plan().outputs[index].value].dtype, r.dims);
+  if (out.bytes()) std::memcpy(out.mutable_raw(), r.data, out.bytes());
+  return out;
+}
+
+const Bindings& Executor::symbols() const {
+  require(current_ != nullptr, Code::usage, "symbols are asked for before a run");
+  return current_->symbols();
+}
+
+const BoundStep* Executor::bound_step(int index) const {
+  if (!current_) return nullptr;
+  const BoundStep& bound = current_->bound(index);
+  return bound.version == 0 ? nullptr : &bound;
+}
+
+Executor::MemoryUse Executor::memory() const {
+  MemoryUse use{static_cast<int64_t>(arena_.size()), static_cast<int64_t>(scratch_.size() + shared_.size()), 0};
+  for (const Result& r : results_) use.outputs += static_cast<int64_t>(r.own.size());
+  return use;
+}
+
+}  // namespace vitrail

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <atomic>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/memory.h"
+#include "base/tensor.h"
+#include "plan/plan.h"
+#include "runtime/binding.h"
+
+namespace vitrail {
+
+namespace cpu {
+class Lease;
+}
+
+struct ExecutorOptions {
+  int threads = 0;      ///< workers of a run, the caller included; 0: all processors of this process
+  bool poison = false;  ///< fill arena, scratch and outputs with NaN before each run, to catch reads of what nothing wrote
+  std::span<const CpuKernel* const> kernels = all_cpu_kernels();
+};
+
+/// One execution of a step. Steps inside a branch or loop are reported too, and once a round.
+struct StepTime {
+  int index = 0;  ///< depth first
+  const Step* step = nullptr;
+  const char* kernel = "";  ///< the kernel's name; "reference" for host steps; "" for branches, loops and empty launches
+  double microseconds = 0;
+};
+
+/// Called while a plan runs. Empty functions cost nothing.
+struct RunHooks {
+  /// False: the step is left out, with everything inside it.
+  std::function<bool(int index, const Step&)> select;
+  /// Just before and after a step; may call read_value and write_value, for example to replay one
+  /// step from reference inputs.
+  std::function<void(int index, const Step&)> before, after;
+  std::function<void(const StepTime&)> trace;
+};
+
+/// Runs a plan in this process. One run at a time; several executors may share a plan. A run
+/// allocates nothing once its input shapes have been seen, unless host steps or loops do.
+class Executor {
+ public:
+  explicit Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options = {});
+  ~Executor();
+
+  const Plan& plan() const { return program_.plan(); }
+
+  /// Dense row-major memory that stays valid and unchanged until run() has returned; never written.
+  /// Null: enough for bind(), not for run().
+  /// Throws Error(usage) for a wrong element type or rank, and for memory not aligned to its elements.
+  void set_input(size_t index, DType dtype, std::span<const int64_t> dims, const void* data);
+  void set_input(size_t index, const Tensor& tensor) { set_input(index, tensor.dtype(), tensor.dims(), tensor.raw()); }
+  /// The caller's memory for an output; null: the executor's own again.
+  void set_output(size_t index, void* data, size_t bytes);
+  /// A symbol that no input's extents give.
+  void set_symbol(const std::string& name, int64_t value);
+
+  /// Finds the symbols, chooses kernels and lays out memory for the inputs set, as the next run would.
+  void bind();
+  void run(const RunHooks& hooks = {});
+
+  /// Of the last run. Valid until the next run or set_output.
+  const Dims& output_dims(size_t index) const { return results_.at(index).dims; }
+  const void* output_data(size_t index) const { return results_.at(index).data; }
+  /// A copy.
+  Tensor output(size_t index) const;
+
+  /// From a hook: a dense copy of a value, or new contents for it. Throws Error(usage) when a hook is
+  /// not running, or an input or constant would be written.
+  Tensor read_value(int value);
+  void write_value(int value, const Tensor& tensor);
+
+  /// Of the binding in use.
+  const Bindings& symbols() const;
+  /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.
+  const BoundStep* bound_step(int index) const;
+  struct MemoryUse {
+    int64_t arena = 0, scratch = 0, outputs = 0;
+  };
+  MemoryUse memory() const;
+  int threads() const { return program_.workers(); }
+
+ private:
+  struct Input {
+    Dims dims;
+    const void* data = nullptr;
+    bool set = false;
+  };
+  struct Result {
+    Dims dims;
+    void* data = nullptr;      // where it lies after the run
+    void* callers = nullptr;   // set_output
+    size_t callers_bytes = 0;
+    cpu::Memory own;
+  };
+
+  void solve_symbols();
+  void match_inputs(Bindings& symbols) const;
+  void use_binding();
+  void prepare_memory();
+  void poison();
+  void run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease);
+  void run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
+  void run_launch(const StepInfo& info, cpu::Lease& lease);
+  void run_host(const StepInfo& info);
+  void run_branch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
+  void run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
+  void collect_outputs();
+  void reserve_scratch();
+
+  std::byte* address(int value);
+  Tensor view_tensor(int value, bool always_copy);
+  void store(int value, const Tensor& tensor);
+  void set_extents(const Step& step, int output, const Dims& dims);
+  void copy_value(int from, int to);
+
+  Program program_;
+  ExecutorOptions options_;
+  std::vector<Input> inputs_;
+  std::vector<Result> results_;
+  Bindings wanted_;     // symbols of the next run
+  Bindings given_;      // by set_symbol
+  bool changed_ = true; // shapes or symbols since wanted_ was found
+  std::list<Binding> bindings_;  // most recently used first
+  Binding* current_ = nullptr;
+  std::vector<std::byte*> bases_;  // of each buffer
+  std::vector<const void*> arg_inputs_;
+  std::vector<void*> arg_outputs_;
+  cpu::Memory arena_, scratch_, shared_;
+  std::atomic<bool> running_{false};
+};
+
+}  // namespace vitrail
