@@ -2,6 +2,7 @@
 // ONNX ConvTranspose-11: the transpose of a convolution; each input element adds its weights, scaled, to a window of the output.
 #include "ops/conv.h"
 #include "ops/elementwise.h"
+#include "ops/fast_reference.h"
 
 namespace vitrail {
 namespace {
@@ -89,7 +90,8 @@ void reference(RunContext& ctx) {
     std::vector<double> sums(static_cast<size_t>(ctx.out().size()), 0.0);
     const auto plane = static_cast<size_t>(s.in_size()), channels = static_cast<size_t>(out_dims[1]);
     for (size_t i = 0; bias && i < sums.size(); ++i) sums[i] = static_cast<double>(bias[i / plane % channels]);
-    for_each_output(s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
+    if (fast::worthwhile(s)) fast::conv_transpose(s, x, w, sums.data());
+    else for_each_output(s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
       for_each_tap(s, n, g, m, position, [&](int64_t i, int64_t k) {
         sums[static_cast<size_t>(i)] += static_cast<double>(x[offset]) * static_cast<double>(w[k]);
       });
