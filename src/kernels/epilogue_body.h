@@ -86,30 +86,54 @@ inline void store_row(const float* from, const TileOutput& out, int64_t row, int
   }
 }
 
+/// One vector of columns, `n` of them, down all rows of a tile: the bias stays in a register.
+template <bool kWhole, bool kBias, bool kResidual, typename Activation>
+inline void chain_column(const float* x, int64_t ld, int64_t rows, int n, const float* bias, const float* residual,
+                         int64_t residual_row, float* to, int64_t out_row, int64_t out_col, Activation activation) {
+  const auto load = [n](const float* p) { return kWhole ? Vec::load(p) : Vec::load_first(p, n); };
+  const Vec b = kBias ? load(bias) : Vec::zero();
+  for (int64_t i = 0; i < rows; ++i) {
+    Vec v = load(x + i * ld);
+    if (kBias) v = v + b;
+    v = activation(v);
+    if (kResidual) v = v + load(residual + i * residual_row);
+    float* at = to + i * out_row;
+    if (out_col != 1) {
+      alignas(64) float lanes[Vec::kWidth];
+      v.store(lanes);
+      for (int l = 0; l < n; ++l) at[l * out_col] = lanes[l];
+    } else if (kWhole) {
+      v.store(at);
+    } else {
+      v.store_first(at, n);
+    }
+  }
+}
+
+template <bool kBias, bool kResidual, typename Activation>
+inline void chain_columns(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows, int64_t cols,
+                          const TileOperand* operands, const TileOutput& out, Activation activation) {
+  const float* bias = kBias ? operands[code.bias].data : nullptr;
+  const TileOperand residual = kResidual ? operands[code.residual] : TileOperand{nullptr, 0, 0};
+  int64_t j = 0;
+  for (; j + Vec::kWidth <= cols; j += Vec::kWidth)
+    chain_column<true, kBias, kResidual>(tile + j, ld, rows, Vec::kWidth, bias + (kBias ? j : 0),
+                                         residual.data + (kResidual ? j : 0), residual.row, out.data + j * out.col,
+                                         out.row, out.col, activation);
+  if (j < cols)
+    chain_column<false, kBias, kResidual>(tile + j, ld, rows, static_cast<int>(cols - j), bias + (kBias ? j : 0),
+                                          residual.data + (kResidual ? j : 0), residual.row, out.data + j * out.col,
+                                          out.row, out.col, activation);
+}
+
 template <typename Activation>
 inline void chain_rows(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows, int64_t cols,
                        const TileOperand* operands, const TileOutput& out, Activation activation) {
-  alignas(64) float spill[Vec::kWidth];
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* x = tile + i * ld;
-    const float* bias = code.bias < 0 ? nullptr : operands[code.bias].data;
-    const float* residual =
-        code.residual < 0 ? nullptr : operands[code.residual].data + i * operands[code.residual].row;
-    float* to = out.data + i * out.row;
-    for (int64_t j = 0; j < cols; j += Vec::kWidth) {
-      const int rest = static_cast<int>(cols - j);
-      Vec v = load_upto(x + j, rest);
-      if (bias) v = v + load_upto(bias + j, rest);
-      v = activation(v);
-      if (residual) v = v + load_upto(residual + j, rest);
-      if (out.col == 1) {
-        store_upto(to + j, v, rest);
-      } else {
-        v.store(spill);
-        for (int l = 0; l < rest && l < Vec::kWidth; ++l) to[(j + l) * out.col] = spill[l];
-      }
-    }
-  }
+  if (code.bias >= 0)
+    return code.residual >= 0 ? chain_columns<true, true>(code, tile, ld, rows, cols, operands, out, activation)
+                              : chain_columns<true, false>(code, tile, ld, rows, cols, operands, out, activation);
+  return code.residual >= 0 ? chain_columns<false, true>(code, tile, ld, rows, cols, operands, out, activation)
+                            : chain_columns<false, false>(code, tile, ld, rows, cols, operands, out, activation);
 }
 
 /// The operand as a dense tile with leading dimension `ld`, zero beyond `cols`.

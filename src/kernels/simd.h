@@ -3,12 +3,16 @@
 // Everything is in an anonymous namespace, because each ISA compiles the same bodies.
 #pragma once
 #if defined(__AVX2__)
+#if defined(__clang__)
+#include <immintrin.h>
+#else
 // GCC 12 warns falsely about its own "undefined" vectors (its bug 105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
+#endif
 #else
 #include <emmintrin.h>
 #endif
@@ -17,6 +21,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "kernels/gelu_table.h"
 
 namespace vitrail {
 namespace {
@@ -284,10 +290,30 @@ inline Vec erf(Vec x) {
 }
 
 /// 1.1 ulp (1.4 without FMA) for x >= 0; for x < 0, where 1 + erf cancels, 0.5 ulp of |x|.
+#if defined(__AVX512F__)
+/// By a table in registers, three times as fast as by erf: x * Phi(x) = 0.5 x + |x| * (Phi(|x|) - 0.5).
+inline Vec gelu(Vec x) {
+  const Vec t = abs(x), bounded = min_or_second(Vec::all(31.4f * kGeluStep), t);
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the lowest bits, where permutes look.
+  const Vec magic = Vec::all(12582912.0f), shifted = fma(bounded, Vec::all(1.0f / kGeluStep), magic);
+  const Vec r = fma(shifted - magic, Vec::all(-kGeluStep), bounded);
+  const __m512i piece = _mm512_castps_si512(shifted.v);
+  const auto coefficient = [&](int d) {
+    return Vec{_mm512_permutex2var_ps(_mm512_load_ps(kGeluTable[d]), piece, _mm512_load_ps(kGeluTable[d] + 16))};
+  };
+  Vec p = coefficient(4);
+  p = fma(p, r, coefficient(3));
+  p = fma(p, r, coefficient(2));
+  p = fma(p, r, coefficient(1));
+  p = fma(p, r, coefficient(0));
+  return fma(t, p, x * Vec::all(0.5f));
+}
+#else
 inline Vec gelu(Vec x) {
   const Vec half = Vec::all(0.5f) * x;
   return fma(half, erf(x * Vec::all(0.70710678f)), half);
 }
+#endif
 /// 1.4 ulp (1.5 without FMA) for x >= 0; for x < 0 0.5 ulp of |x|.
 inline Vec gelu_tanh(Vec x) {
   const Vec cubic = fma(Vec::all(0.044715f) * x * x, x, x), half = Vec::all(0.5f) * x;
