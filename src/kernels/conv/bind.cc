@@ -223,7 +223,7 @@ static Launch bind_any(const BoundProblem& problem, bool transposed, const Tacti
     const int64_t others = std::max<int64_t>(1, out[0] * s.groups * s.phases * s.blocks_o * s.blocks_w);
     const int64_t wanted = workers == 1 ? 1 : ceil_div(4 * workers, others);
     const int64_t rows = std::clamp<int64_t>(std::max(ceil_div(most_h, wanted), least), 1, fit);
-    s.block_h = std::max<int64_t>(1, ceil_div(most_h, std::max<int64_t>(1, ceil_div(most_h, rows))));
+    s.block_h = std::max<int64_t>(1, ceil_div(most_h, even_count(ceil_div(most_h, rows), others, workers)));
   }
   s.blocks_h = ceil_div(most_h, s.block_h);
   s.patch_at = round_up(matrix_tile_floats(s.epilogue), 16);

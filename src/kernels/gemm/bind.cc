@@ -57,6 +57,11 @@ int64_t matrix_tile_floats(const EpilogueCode& epilogue) {
   return kTile + epilogue_scratch(epilogue, kTile);
 }
 
+int64_t even_count(int64_t count, int64_t others, int workers) {
+  if (count * others <= 1) return std::max<int64_t>(count, 1);
+  return ceil_div(round_up(count * others, workers), others);
+}
+
 Blocks choose_blocks(int64_t m, int64_t n, int64_t k, int64_t batch, const Tactic& tactic, const Machine& machine,
                      int workers) {
   const auto asked = [&](const char* key) {
@@ -80,6 +85,7 @@ Blocks choose_blocks(int64_t m, int64_t n, int64_t k, int64_t batch, const Tacti
     const int64_t others = std::max<int64_t>(1, batch * ceil_div(n, out.cols));
     const int64_t wanted = workers == 1 ? 1 : ceil_div(4 * workers, others);
     out.rows = std::min(std::max(ceil_div(m, wanted), least), most);
+    out.rows = ceil_div(m, even_count(ceil_div(m, out.rows), others, workers));
   }
   out.rows = std::clamp<int64_t>(out.rows, 1, std::max<int64_t>(m, 1));
   return out;

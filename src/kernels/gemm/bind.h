@@ -33,6 +33,9 @@ Launch gemm_bind(const BoundProblem& problem, const Tactic& tactic, const Machin
 /// Floats of scratch that matrix_block (micro.h) needs.
 int64_t matrix_tile_floats(const EpilogueCode& epilogue);
 
+/// At least `count` blocks such that `others` times as many tasks are the same number for each worker.
+int64_t even_count(int64_t count, int64_t others, int workers);
+
 /// How `m` rows of n columns and K = k are cut into tasks: blocks of columns of B that stay in half
 /// the second-level cache, blocks of rows for balance among the workers. Keys "rows" and "cols" of the
 /// tactic take precedence.

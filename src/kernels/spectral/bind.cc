@@ -39,6 +39,7 @@ Launch spectral_bind(const BoundProblem& problem, const Tactic&, const Machine&,
   s.channels = problem.inputs[0].dims[1];
   s.heads = problem.problem->integer("heads", 1);
   s.depth = problem.inputs[1].dims[1] / s.heads;
+  s.padded = (s.depth + 7) / 8 * 8;
   s.out = problem.outputs[0].dims[2];
   s.g_batch = problem.inputs[0].strides[0];
   s.m_batch = problem.outputs[0].strides[0];
@@ -56,7 +57,7 @@ Launch spectral_bind(const BoundProblem& problem, const Tactic&, const Machine&,
   // First the columns of Wv blockdiag(A^T) of each head, then its rows times Wproj.
   launch.phase_ends = {s.batch * s.heads, s.batch * (s.heads + s.row_blocks)};
   launch.tasks = launch.phase_ends.back();
-  const int64_t head = 5 * s.channels * s.depth + s.depth * s.depth + 2 * s.depth;
+  const int64_t head = (5 * s.channels + 2 * s.depth + 2) * s.padded;
   const int64_t rows = s.out;
   launch.scratch_bytes = static_cast<size_t>(head > rows ? head : rows) * sizeof(double);
   launch.shared_bytes = static_cast<size_t>(s.batch * s.channels * s.heads * s.depth) * sizeof(double);

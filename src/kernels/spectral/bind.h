@@ -11,6 +11,7 @@ struct MatrixStrides {
 /// What run() needs, inside Launch::state.
 struct SpectralState {
   int64_t batch, channels, heads, depth, out;  ///< depth: columns of a head
+  int64_t padded;  ///< depth rounded up to whole vectors of doubles
   int64_t g_batch, m_batch, rescale_step;
   MatrixStrides g, q, k, v, proj, m;
   int64_t row_blocks;  ///< tasks of the second phase for one image

@@ -9,32 +9,36 @@
 namespace vitrail {
 namespace {
 
-/// Columns [first, first + cols) of a strided float matrix, as a dense matrix of doubles.
-void widen(const float* from, MatrixStrides at, int64_t rows, int64_t first, int64_t cols, double* to) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j) to[i * cols + j] = static_cast<double>(from[i * at.row + (first + j) * at.col]);
+/// Columns [first, first + cols) of a strided float matrix, as a matrix of doubles with rows of
+/// `pitch`, zero beyond `cols`.
+void widen(const float* from, MatrixStrides at, int64_t rows, int64_t first, int64_t cols, int64_t pitch, double* to) {
+  for (int64_t i = 0; i < rows; ++i, to += pitch) {
+    for (int64_t j = 0; j < cols; ++j) to[j] = static_cast<double>(from[i * at.row + (first + j) * at.col]);
+    for (int64_t j = cols; j < pitch; ++j) to[j] = 0;
+  }
 }
 
-/// to += a * row, n elements.
+/// to += a * row, n elements, a multiple of 8.
 inline void add_scaled(double a, const double* __restrict row, double* __restrict to, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) to[j] += a * row[j];
+  for (int64_t j = 0; j < n; j += 8)
+    for (int p = 0; p < 8; ++p) to[j + p] += a * row[j + p];
 }
 
-/// to [c x d] = G [c x c] * w [c x d].
-void times_gram(const float* g, MatrixStrides at, int64_t c, const double* w, int64_t d, double* to) {
+/// to [c x n] = G [c x c] * w [c x n].
+void times_gram(const float* g, MatrixStrides at, int64_t c, const double* w, int64_t n, double* to) {
   for (int64_t i = 0; i < c; ++i) {
-    double* row = to + i * d;
-    for (int64_t j = 0; j < d; ++j) row[j] = 0;
-    for (int64_t l = 0; l < c; ++l) add_scaled(static_cast<double>(g[i * at.row + l * at.col]), w + l * d, row, d);
+    double* row = to + i * n;
+    for (int64_t j = 0; j < n; ++j) row[j] = 0;
+    for (int64_t l = 0; l < c; ++l) add_scaled(static_cast<double>(g[i * at.row + l * at.col]), w + l * n, row, n);
   }
 }
 
 /// norms[j] = max(|column j of q|, eps), from w and G w.
-void norms_of(const double* w, const double* gw, int64_t c, int64_t d, double eps, double* norms) {
-  for (int64_t j = 0; j < d; ++j) norms[j] = 0;
+void norms_of(const double* w, const double* gw, int64_t c, int64_t n, double eps, double* norms) {
+  for (int64_t j = 0; j < n; ++j) norms[j] = 0;
   for (int64_t l = 0; l < c; ++l)
-    for (int64_t j = 0; j < d; ++j) norms[j] += w[l * d + j] * gw[l * d + j];
-  for (int64_t j = 0; j < d; ++j) {
+    for (int64_t j = 0; j < n; ++j) norms[j] += w[l * n + j] * gw[l * n + j];
+  for (int64_t j = 0; j < n; ++j) {
     const double norm = norms[j] > 0 ? ::sqrt(norms[j]) : norms[j] == norms[j] ? 0 : norms[j];
     norms[j] = norm < eps ? eps : norm;
   }
@@ -43,43 +47,39 @@ void norms_of(const double* w, const double* gw, int64_t c, int64_t d, double ep
 /// Columns of Wv blockdiag(A^T) that belong to one head: to[c, j] for j < depth, `pitch` apart.
 void spectral_head(const SpectralState& s, const KernelArgs& args, int64_t image, int64_t head, double* scratch,
                    double* to, int64_t pitch) {
-  const int64_t c = s.channels, d = s.depth;
-  double *q = scratch, *k = q + c * d, *v = k + c * d, *gq = v + c * d, *gk = gq + c * d, *a = gk + c * d;
-  double *q_norm = a + d * d, *k_norm = q_norm + d;
+  const int64_t c = s.channels, d = s.depth, n = s.padded;
+  double *q = scratch, *k = q + c * n, *v = k + c * n, *gq = v + c * n, *gk = gq + c * n, *a = gk + c * n;
+  double *mixed = a + d * n, *q_norm = mixed + d * n, *k_norm = q_norm + n;
   const float* g = static_cast<const float*>(args.inputs[0]) + image * s.g_batch;
-  widen(static_cast<const float*>(args.inputs[1]), s.q, c, head * d, d, q);
-  widen(static_cast<const float*>(args.inputs[2]), s.k, c, head * d, d, k);
-  widen(static_cast<const float*>(args.inputs[3]), s.v, c, head * d, d, v);
-  times_gram(g, s.g, c, q, d, gq);
-  times_gram(g, s.g, c, k, d, gk);
-  norms_of(q, gq, c, d, s.eps, q_norm);
-  norms_of(k, gk, c, d, s.eps, k_norm);
-  // a = K^T Q, row i of k's columns.
-  for (int64_t i = 0; i < d * d; ++i) a[i] = 0;
+  widen(static_cast<const float*>(args.inputs[1]), s.q, c, head * d, d, n, q);
+  widen(static_cast<const float*>(args.inputs[2]), s.k, c, head * d, d, n, k);
+  widen(static_cast<const float*>(args.inputs[3]), s.v, c, head * d, d, n, v);
+  times_gram(g, s.g, c, q, n, gq);
+  times_gram(g, s.g, c, k, n, gk);
+  norms_of(q, gq, c, n, s.eps, q_norm);
+  norms_of(k, gk, c, n, s.eps, k_norm);
+  // a = K^T Q: row i belongs to column i of k.
+  for (int64_t i = 0; i < d * n; ++i) a[i] = mixed[i] = 0;
   for (int64_t l = 0; l < c; ++l)
-    for (int64_t i = 0; i < d; ++i) add_scaled(k[l * d + i], gq + l * d, a + i * d, d);
+    for (int64_t i = 0; i < d; ++i) add_scaled(k[l * n + i], gq + l * n, a + i * n, n);
   const double rescale = static_cast<double>(static_cast<const float*>(args.inputs[4])[head * s.rescale_step]);
+  // Softmax of each row, which becomes a column of `mixed`.
   for (int64_t i = 0; i < d; ++i) {
-    double* row = a + i * d;
+    double* row = a + i * n;
     double most = -HUGE_VAL, sum = 0;
     for (int64_t j = 0; j < d; ++j) {
       row[j] = rescale * (row[j] / (k_norm[i] * q_norm[j]));
       most = row[j] > most ? row[j] : most;
     }
     for (int64_t j = 0; j < d; ++j) sum += row[j] = ::exp(row[j] - most);
-    for (int64_t j = 0; j < d; ++j) row[j] /= sum;
+    for (int64_t j = 0; j < d; ++j) mixed[j * n + i] = row[j] / sum;
   }
-  // (Wv A^T)[l, i] = sum over j of v[l, j] * a[i, j]: dot products of rows, in four sums.
-  for (int64_t l = 0; l < c; ++l)
-    for (int64_t i = 0; i < d; ++i) {
-      const double *x = v + l * d, *y = a + i * d;
-      double sums[4] = {0, 0, 0, 0};
-      int64_t j = 0;
-      for (; j + 4 <= d; j += 4)
-        for (int p = 0; p < 4; ++p) sums[p] += x[j + p] * y[j + p];
-      for (; j < d; ++j) sums[0] += x[j] * y[j];
-      to[l * pitch + i] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    }
+  double* product = a;
+  for (int64_t l = 0; l < c; ++l) {
+    for (int64_t i = 0; i < n; ++i) product[i] = 0;
+    for (int64_t j = 0; j < d; ++j) add_scaled(v[l * n + j], mixed + j * n, product, n);
+    for (int64_t i = 0; i < d; ++i) to[l * pitch + i] = product[i];
+  }
 }
 
 void spectral_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
