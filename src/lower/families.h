@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "lower/lower.h"
+
+// The lowering of each family, one file each.
+namespace vitrail {
+
+std::optional<Lowered> lower_attention(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_conv(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_conv_transpose(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_depthwise(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_gemm(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_gram(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_layernorm(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_pad(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_pointwise(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_reduce(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_softmax(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_spectral(const BodyReader& reader, std::string* why);
+
+/// The first node of the body with this op, or null.
+const ir::Node* find_node(const BodyReader& reader, std::string_view op);
+/// Attributes of Conv and ConvTranspose as the problem's ints; false when the window is not 2-D.
+bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem, std::string* why);
+
+}  // namespace vitrail
