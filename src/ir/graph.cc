@@ -379,4 +379,27 @@ void Graph::infer_all() {
   }
 }
 
+void substitute(Graph& graph, const std::map<std::string, Expr, std::less<>>& values) {
+  if (values.empty()) return;
+  for (uint32_t i = 0; i < graph.value_count(); ++i) {
+    Value& value = graph.value({i});
+    for (Expr& d : value.shape) d = d.substitute(values);
+    if (value.content)
+      for (Expr& e : *value.content) e = e.substitute(values);
+  }
+  std::vector<Equality> kept;
+  for (const Equality& guard : graph.guards) {
+    const Equality now{guard.a.substitute(values), guard.b.substitute(values)};
+    require(!now.a.is_constant() || !now.b.is_constant() || now.a == now.b, Code::bad_input,
+            "extents {} and {} must be equal, at the given shapes they are {} and {}", guard.a.str(), guard.b.str(),
+            now.a.str(), now.b.str());
+    if (!(now.a == now.b)) kept.push_back(now);
+  }
+  graph.guards = std::move(kept);
+  for (const auto& [name, value] : values) graph.symbols.erase(name);
+  for (auto& [name, symbol] : graph.symbols) symbol.bound = symbol.bound.substitute(values);
+  for (NodeId id : graph.topological_order())
+    for (auto& body : graph.node(id).bodies) substitute(*body, values);
+}
+
 }  // namespace vitrail::ir

@@ -151,6 +151,9 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
 /// The inverse: replaces a fusion by the nodes of bodies[which].
 void dissolve(Graph& graph, NodeId fusion, size_t which = 0);
 
+/// Replaces symbols by expressions everywhere: shapes, contents, guards, bodies. Replaced symbols go.
+void substitute(Graph& graph, const std::map<std::string, Expr, std::less<>>& values);
+
 /// Checks every invariant of the graph and of its bodies; throws Error(internal) that names the
 /// first one broken, with `after` (the pass that ran).
 void verify(const Graph& graph, const std::string& after);

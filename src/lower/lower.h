@@ -30,9 +30,6 @@ struct Lowered {
 /// for this body.
 std::optional<Lowered> lower(const ir::Graph& graph, const ir::Node& fusion, std::string* why);
 
-/// Families that `outline_singles` may wrap a node of this op in; null when the op has none.
-const char* single_family(const ir::Graph& graph, const ir::Node& node);
-
 // --- for the family files -------------------------------------------------------------------
 /// The body while it is read. Node order is topological.
 struct BodyReader {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/pipeline.h"
+
+#include <algorithm>
+
+#include "passes/passes.h"
+
+namespace vitrail::passes {
+namespace {
+
+const Pass kPipeline[] = {
+    // Shape glue becomes numbers first, so that every later pass sees plain extents.
+    {"fold_constants", fold_constants},
+    {"remove_noops", remove_noops},
+    // One form for what exporters write in several ways; patterns then need one form only.
+    {"lower_forms", lower_forms},
+    {"einsum_to_matmul", einsum_to_matmul},
+    {"fold_constants", fold_constants},
+    {"share_equal_nodes", share_equal_nodes},
+    // Decomposed norms and activations become single nodes before views move through them.
+    {"fuse_layernorm", fuse_layernorm},
+    {"fuse_gelu", fuse_gelu},
+    {"fuse_swish", fuse_swish},
+    {"drop_expand", drop_expand},
+    // Needs Conv followed directly by BatchNormalization; afterwards the bias is an Add.
+    {"fold_batchnorm", fold_batchnorm},
+    {"lower_forms", lower_forms},
+    // Reshapes around matrix products move below bias and residual, where pairs of them cancel.
+    {"sink_views", sink_views},
+    {"merge_views", merge_views},
+    {"remove_noops", remove_noops},
+    {"share_equal_nodes", share_equal_nodes},
+    // Rewrites of whole blocks, before their parts are taken by smaller fusions.
+    {"spectral_attention", spectral_attention},
+    {"fuse_attention", fuse_attention},
+    {"fold_constants", fold_constants},
+    // Every anchor takes what follows it; then what is left is grouped; then singles are wrapped.
+    {"fuse_epilogue", fuse_epilogue},
+    {"fuse_pointwise", fuse_pointwise},
+    {"outline_singles", outline_singles},
+};
+
+}  // namespace
+
+std::span<const Pass> pipeline() { return kPipeline; }
+
+const Pass* find_pass(std::string_view name) {
+  const auto found = std::find_if(std::begin(kPipeline), std::end(kPipeline), [&](const Pass& p) { return name == p.name; });
+  return found == std::end(kPipeline) ? nullptr : found;
+}
+
+void run(ir::Graph& graph, const Options& options) {
+  for (const Pass& pass : kPipeline) {
+    if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) != options.disabled.end()) continue;
+    const size_t changes = pass.run(graph);
+    if (changes == 0) continue;
+    ir::verify(graph, fmt::format("pass {}", pass.name));
+    if (options.observe) options.observe(pass, changes, graph);
+  }
+  graph.remove_dead();
+  graph.compact();
+}
+
+}  // namespace vitrail::passes

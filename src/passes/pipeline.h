@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace vitrail::passes {
+
+/// A rewrite of the graph. `run` returns the number of places it changed.
+struct Pass {
+  const char* name;
+  size_t (*run)(ir::Graph& graph);
+};
+
+/// The passes in their order; pipeline.cc says why each stands where it stands.
+std::span<const Pass> pipeline();
+const Pass* find_pass(std::string_view name);
+
+struct Options {
+  /// Passes left out, by name (a fusion that failed its verification, or the user's choice).
+  std::vector<std::string> disabled;
+  /// Called after each pass that changed something; the graph is verified.
+  std::function<void(const Pass&, size_t changes, const ir::Graph&)> observe;
+};
+void run(ir::Graph& graph, const Options& options = {});
+
+/// Wraps each remaining node that a family takes alone in a fusion of that family.
+size_t outline_singles(ir::Graph& graph);
+/// Dissolves a fusion that no kernel takes. The nodes of a body of several are wrapped one by one
+/// again; a single one stays a plain op (it runs by its reference).
+void dissolve_refused(ir::Graph& graph, ir::NodeId fusion);
+
+}  // namespace vitrail::passes
