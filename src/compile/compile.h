@@ -26,8 +26,8 @@ struct CompileOptions {
   double budget_seconds = 60;  ///< of tuning
   std::string timing_cache;    ///< path; empty: none
   bool keep_source = true;     ///< store the imported graph to retune from
-  /// Body of a fusion switched off by verification, or a family switched off by the user.
-  std::vector<std::string> disabled_families;
+  /// Passes left out, by name.
+  std::vector<std::string> disabled_passes;
 };
 
 /// Binds the graph's input symbols to the ranges: symbols with one value become constants, the

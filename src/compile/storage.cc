@@ -150,7 +150,9 @@ std::optional<Storage> view_storage(const ir::Graph& graph, const ir::Node& node
     for (size_t i = 0; i < from.size(); ++i)
       if (!from[i].is(1) || to[skip + i].is(1)) out.strides[skip + i] = input.strides[i];
   } else if (node.is("Slice")) {
-    for (const SlicedAxis& s : *slice_axes(graph, node)) {
+    const auto slices = slice_axes(graph, node);
+    require(slices.has_value(), Code::internal, "'{}' is no view", node.name);
+    for (const SlicedAxis& s : *slices) {
       out.offset += s.start * input.strides[s.axis];
       out.strides[s.axis] = input.strides[s.axis] * s.step;
     }

@@ -33,6 +33,7 @@ struct Value {
   Tensor constant;                           ///< defined: an initializer
   NodeId producer;                           ///< invalid for inputs and constants
   bool is_constant() const { return constant.defined(); }
+  size_t rank() const { return shape.size(); }
 };
 
 /// An op applied to values. A *fusion* (family not empty) keeps the nodes it stands for as bodies

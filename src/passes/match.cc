@@ -8,11 +8,11 @@ namespace vitrail::passes {
 
 const ir::Node* Matcher::from(ir::ValueId v, std::string_view op) const {
   if (!v.valid()) return nullptr;
-  const ir::Node* producer = graph_.producer(v);
+  const ir::Node* producer = graph_->producer(v);
   return producer && producer->is(op) ? producer : nullptr;
 }
 ir::NodeId Matcher::only_reader(ir::ValueId v) const {
-  if (v.index >= users_.size() || users_[v.index].size() != 1 || graph_.is_output(v)) return {};
+  if (v.index >= users_.size() || users_[v.index].size() != 1 || graph_->is_output(v)) return {};
   return users_[v.index][0];
 }
 std::optional<double> scalar_constant(const ir::Graph& graph, ir::ValueId v) {
@@ -35,7 +35,7 @@ std::optional<Matcher::WithScalar> Matcher::with_scalar(const ir::Node& node) co
   for (size_t i = 0; i < 2; ++i)
     if (const auto number = scalar(node.inputs[i])) {
       // A [1,1,1,1] constant must not add axes to the result.
-      if (graph_.value(node.inputs[i]).rank() > graph_.value(node.inputs[1 - i]).rank()) return {};
+      if (graph_->value(node.inputs[i]).rank() > graph_->value(node.inputs[1 - i]).rank()) return {};
       return WithScalar{node.inputs[1 - i], *number};
     }
   return {};

@@ -13,14 +13,14 @@ std::optional<double> scalar_constant(const ir::Graph& graph, ir::ValueId v);
 /// A view of the graph with its readers, made anew after edits.
 class Matcher {
  public:
-  explicit Matcher(const ir::Graph& graph) : graph_(graph), users_(graph.users()) {}
+  explicit Matcher(const ir::Graph& graph) : graph_(&graph), users_(graph.users()) {}
 
   /// The producer of v when it is alive and of this op, else null.
   const ir::Node* from(ir::ValueId v, std::string_view op) const;
   /// The only reader of v; invalid when there are several, none, or v is an output of the graph.
   ir::NodeId only_reader(ir::ValueId v) const;
   const std::vector<ir::NodeId>& readers(ir::ValueId v) const { return users_.at(v.index); }
-  std::optional<double> scalar(ir::ValueId v) const { return scalar_constant(graph_, v); }
+  std::optional<double> scalar(ir::ValueId v) const { return scalar_constant(*graph_, v); }
   bool is_scalar(ir::ValueId v, double value, double tolerance = 1e-6) const;
   /// For a commutative node: the other input when one input is `known`; invalid otherwise.
   ir::ValueId other(const ir::Node& node, ir::ValueId known) const;
@@ -32,7 +32,7 @@ class Matcher {
   std::optional<WithScalar> with_scalar(const ir::Node& node) const;
 
  private:
-  const ir::Graph& graph_;
+  const ir::Graph* graph_;
   std::vector<std::vector<ir::NodeId>> users_;
 };
 
