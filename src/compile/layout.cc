@@ -41,16 +41,16 @@ class Planner {
     layout_.buffers.push_back({kind, dtype, std::move(elements), value});
     return static_cast<int>(layout_.buffers.size()) - 1;
   }
-  void place(ir::ValueId v, Storage s) { storage_[v.index] = std::move(s); }
-  Storage& of(ir::ValueId v) {
-    Storage& s = storage_[v.index];
+  void place(ir::ValueId v, ir::Storage s) { storage_[v.index] = std::move(s); }
+  ir::Storage& of(ir::ValueId v) {
+    ir::Storage& s = storage_[v.index];
     if (s.buffer < 0 && graph_.value(v).is_constant())
       s = {add_buffer(LaidBuffer::Kind::constant, graph_.value(v).dtype, element_count(graph_.value(v).shape), v), 0,
            row_major(graph_.value(v).shape)};
     return s;
   }
-  Storage fresh(const ir::Value& value, const AxisOrder& order) {
-    return {add_buffer(LaidBuffer::Kind::arena, value.dtype, element_count(value.shape)), 0, dense_strides(value.shape, order)};
+  ir::Storage fresh(const ir::Value& value, const ir::AxisOrder& order) {
+    return {add_buffer(LaidBuffer::Kind::arena, value.dtype, element_count(value.shape)), 0, ir::dense_strides(value.shape, order)};
   }
   double bytes_of(ir::ValueId v) const {
     const ir::Value& value = graph_.value(v);
@@ -66,17 +66,17 @@ class Planner {
 
   // ------------------------------------------------------------------ what an order would cost
   // Bytes copied downstream when v has these strides.
-  double cost(ir::ValueId v, const Storage& s, int depth = 0) {
-    double total = graph_.is_output(v) && !is_row_major(graph_.value(v).shape, s.strides) ? bytes_of(v) : 0;
+  double cost(ir::ValueId v, const ir::Storage& s, int depth = 0) {
+    double total = graph_.is_output(v) && !ir::is_row_major(graph_.value(v).shape, s.strides) ? bytes_of(v) : 0;
     if (depth > 16) return total;
     std::set<ir::NodeId> seen;
     for (ir::NodeId id : users_[v.index]) {
       if (!seen.insert(id).second) continue;
       const ir::Node& node = graph_.node(id);
-      if (is_view(graph_, node)) {
+      if (ir::is_view(graph_, node)) {
         if (node.inputs[0] != v) continue;
         for (size_t i = 0; i < node.outputs.size(); ++i) {
-          const auto out = view_storage(graph_, node, i, s);
+          const auto out = ir::view_storage(graph_, node, i, s);
           total += out ? cost(node.outputs[i], *out, depth + 1) : bytes_of(v);
         }
       } else if (node.is_fusion()) {
@@ -87,25 +87,25 @@ class Planner {
     }
     return total;
   }
-  bool dense_enough(const LoweredOperand& operand, ir::ValueId v, const Storage& s) const {
+  bool dense_enough(const LoweredOperand& operand, ir::ValueId v, const ir::Storage& s) const {
     if (operand.innermost < 0) return true;
     const auto axis = static_cast<size_t>(operand.innermost);
     return graph_.value(v).shape[axis].is(1) || s.strides[axis].is(1);
   }
 
   // Orders worth trying for v, the default first: what its readers' Transposes want.
-  std::vector<AxisOrder> candidates(ir::ValueId v, AxisOrder preferred, int innermost) {
-    std::vector<AxisOrder> out = {std::move(preferred)};
+  std::vector<ir::AxisOrder> candidates(ir::ValueId v, ir::AxisOrder preferred, int innermost) {
+    std::vector<ir::AxisOrder> out = {std::move(preferred)};
     const size_t rank = graph_.value(v).rank();
-    const auto add = [&](const AxisOrder& order) {
+    const auto add = [&](const ir::AxisOrder& order) {
       if (order.size() != rank || (innermost >= 0 && order.back() != innermost)) return;
       if (std::find(out.begin(), out.end(), order) == out.end()) out.push_back(order);
     };
-    add(natural_order(rank));
+    add(ir::natural_order(rank));
     for (ir::NodeId id : users_[v.index]) {
       const ir::Node& node = graph_.node(id);
       if (node.is("Transpose") && node.attrs.has("perm")) {
-        AxisOrder perm;
+        ir::AxisOrder perm;
         for (int64_t p : node.attrs.integers("perm")) perm.push_back(static_cast<int>(p));
         add(perm);
       } else if (node.is_fusion()) {
@@ -117,17 +117,17 @@ class Planner {
     }
     return out;
   }
-  static AxisOrder moved_last(AxisOrder axes, int last) {
+  static ir::AxisOrder moved_last(ir::AxisOrder axes, int last) {
     axes.erase(std::find(axes.begin(), axes.end(), last));
     axes.push_back(last);
     return axes;
   }
-  AxisOrder best_order(ir::ValueId v, AxisOrder preferred, int innermost) {
+  ir::AxisOrder best_order(ir::ValueId v, ir::AxisOrder preferred, int innermost) {
     const auto list = candidates(v, std::move(preferred), innermost);
     size_t best = 0;
     double least = -1;
     for (size_t i = 0; i < list.size(); ++i) {
-      const double c = cost(v, {0, 0, dense_strides(graph_.value(v).shape, list[i])});
+      const double c = cost(v, {0, 0, ir::dense_strides(graph_.value(v).shape, list[i])});
       if (least < 0 || c < least) {
         least = c;
         best = i;
@@ -138,17 +138,17 @@ class Planner {
 
   // ------------------------------------------------------------------ Concat
   // The value at the top of a chain of invertible views, and the storage it needs.
-  std::pair<ir::ValueId, std::optional<Storage>> owner_of(ir::ValueId v, Storage wanted) {
+  std::pair<ir::ValueId, std::optional<ir::Storage>> owner_of(ir::ValueId v, ir::Storage wanted) {
     for (;;) {
       const ir::Node* producer = graph_.producer(v);
-      if (!producer || !is_view(graph_, *producer)) return {v, wanted};
-      const auto up = inverse_view(graph_, *producer, wanted);
+      if (!producer || !ir::is_view(graph_, *producer)) return {v, wanted};
+      const auto up = ir::inverse_view(graph_, *producer, wanted);
       if (!up) return {v, std::nullopt};
       wanted = *up;
       v = producer->inputs[0];
     }
   }
-  bool may_write(ir::ValueId v, const Storage& s) {
+  bool may_write(ir::ValueId v, const ir::Storage& s) {
     const ir::Node* producer = graph_.producer(v);
     if (!producer || storage_[v.index].buffer >= 0) return false;
     if (producer->is("Concat")) return true;
@@ -164,8 +164,8 @@ class Planner {
   void plan_concat(const ir::Node& node) {
     const ir::ValueId out = node.outputs[0];
     if (storage_[out.index].buffer < 0)
-      place(out, fresh(graph_.value(out), best_order(out, natural_order(graph_.value(out).rank()), -1)));
-    Storage window = of(out);
+      place(out, fresh(graph_.value(out), best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
+    ir::Storage window = of(out);
     const size_t axis = concat_axis(node);
     std::set<ir::ValueId> claimed;
     for (ir::ValueId in : node.inputs) {
@@ -177,7 +177,7 @@ class Planner {
   }
 
   // ------------------------------------------------------------------ steps
-  void emit_copy(ir::ValueId v, const Storage& from, const Storage& to, const Shape& shape) {
+  void emit_copy(ir::ValueId v, const ir::Storage& from, const ir::Storage& to, const Shape& shape) {
     LaidStep step;
     step.name = "copy " + graph_.value(v).name;
     step.inputs = {from};
@@ -193,11 +193,11 @@ class Planner {
     layout_.steps.push_back(std::move(step));
   }
   // v in memory of the wanted order; copies are made once.
-  Storage in_order(ir::ValueId v, const AxisOrder& order) {
+  ir::Storage in_order(ir::ValueId v, const ir::AxisOrder& order) {
     const auto key = std::make_pair(v.index, order);
     const auto found = copies_.find(key);
     if (found != copies_.end()) return found->second;
-    const Storage to = fresh(graph_.value(v), order);
+    const ir::Storage to = fresh(graph_.value(v), order);
     emit_copy(v, of(v), to, graph_.value(v).shape);
     copies_[key] = to;
     return to;
@@ -205,7 +205,7 @@ class Planner {
 
   void visit(ir::NodeId id) {
     const ir::Node& node = graph_.node(id);
-    if (is_view(graph_, node)) return visit_view(node);
+    if (ir::is_view(graph_, node)) return visit_view(node);
     if (node.is("Concat")) return visit_concat(node);
     if (node.is_fusion()) return visit_fusion(id, node);
     visit_host(id, node);
@@ -215,10 +215,10 @@ class Planner {
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const ir::ValueId out = node.outputs[i];
       if (!out.valid() || (users_[out.index].empty() && !graph_.is_output(out))) continue;
-      auto s = view_storage(graph_, node, i, of(node.inputs[0]));
+      auto s = ir::view_storage(graph_, node, i, of(node.inputs[0]));
       if (!s) {  // the elements must move: row-major memory takes any Reshape
-        const Storage dense = in_order(node.inputs[0], natural_order(graph_.value(node.inputs[0]).rank()));
-        s = view_storage(graph_, node, i, dense);
+        const ir::Storage dense = in_order(node.inputs[0], ir::natural_order(graph_.value(node.inputs[0]).rank()));
+        s = ir::view_storage(graph_, node, i, dense);
         require(s.has_value(), Code::internal, "'{}' is no view of dense memory", node.name);
       }
       place(out, *s);
@@ -226,10 +226,10 @@ class Planner {
   }
 
   void visit_concat(const ir::Node& node) {
-    Storage window = of(node.outputs[0]);
+    ir::Storage window = of(node.outputs[0]);
     const size_t axis = concat_axis(node);
     for (ir::ValueId in : node.inputs) {
-      const Storage& have = of(in);
+      const ir::Storage& have = of(in);
       if (!(have.buffer == window.buffer && have.offset == window.offset && have.strides == window.strides))
         emit_copy(in, have, window, graph_.value(in).shape);
       window.offset += graph_.value(in).shape[axis] * window.strides[axis];
@@ -251,8 +251,8 @@ class Planner {
         continue;
       }
       const ir::ValueId v = node.inputs[static_cast<size_t>(operand.io)];
-      Storage s = of(v);
-      if (!dense_enough(operand, v, s)) s = in_order(v, moved_last(natural_order(graph_.value(v).rank()), operand.innermost));
+      ir::Storage s = of(v);
+      if (!dense_enough(operand, v, s)) s = in_order(v, moved_last(ir::natural_order(graph_.value(v).rank()), operand.innermost));
       step.inputs.push_back(s);
       step.input_values.push_back(v);
       lowered.problem.inputs[i].strides = strides_of(operand, s);
@@ -261,7 +261,7 @@ class Planner {
       const LoweredOperand& operand = lowered.outputs[i];
       const ir::ValueId v = node.outputs[static_cast<size_t>(operand.io)];
       if (storage_[v.index].buffer < 0) {
-        AxisOrder preferred = operand.innermost >= 0 ? operand.axes : order_like(step, v);
+        ir::AxisOrder preferred = operand.innermost >= 0 ? operand.axes : order_like(step, v);
         place(v, fresh(graph_.value(v), best_order(v, std::move(preferred), operand.innermost)));
       }
       step.outputs.push_back(of(v));
@@ -273,7 +273,7 @@ class Planner {
 
   // Strides in the problem's axis order. Extents of 1 get the stride that lets them merge with
   // the extent after them.
-  static Shape strides_of(const LoweredOperand& operand, const Storage& s) {
+  static Shape strides_of(const LoweredOperand& operand, const ir::Storage& s) {
     Shape out(operand.axes.size());
     for (size_t i = operand.axes.size(); i-- > 0;) {
       const bool last = i + 1 == operand.axes.size();
@@ -285,12 +285,12 @@ class Planner {
   }
 
   // A result with a free order follows the memory of the first input of its shape.
-  AxisOrder order_like(const LaidStep& step, ir::ValueId v) const {
+  ir::AxisOrder order_like(const LaidStep& step, ir::ValueId v) const {
     const Shape& shape = graph_.value(v).shape;
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       const ir::ValueId in = step.input_values[i];
       if (!in.valid() || graph_.value(in).shape != shape || step.inputs[i].strides.size() != shape.size()) continue;
-      AxisOrder order = natural_order(shape.size());
+      ir::AxisOrder order = ir::natural_order(shape.size());
       const auto stride = [&](int axis) {
         const Expr& e = step.inputs[i].strides[static_cast<size_t>(axis)];
         std::set<std::string> symbols;
@@ -302,7 +302,7 @@ class Planner {
       std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return stride(a) > stride(b); });
       return order;
     }
-    return natural_order(shape.size());
+    return ir::natural_order(shape.size());
   }
 
   void visit_host(ir::NodeId id, const ir::Node& node) {
@@ -311,13 +311,13 @@ class Planner {
     step.host = true;
     step.name = node.name;
     for (ir::ValueId in : node.inputs) {
-      step.inputs.push_back(in.valid() ? of(in) : Storage{});
+      step.inputs.push_back(in.valid() ? of(in) : ir::Storage{});
       step.input_values.push_back(in);
     }
     for (ir::ValueId out : node.outputs) {
       if (out.valid() && storage_[out.index].buffer < 0)
-        place(out, fresh(graph_.value(out), natural_order(graph_.value(out).rank())));
-      step.outputs.push_back(out.valid() ? of(out) : Storage{});
+        place(out, fresh(graph_.value(out), ir::natural_order(graph_.value(out).rank())));
+      step.outputs.push_back(out.valid() ? of(out) : ir::Storage{});
       step.output_values.push_back(out);
     }
     layout_.steps.push_back(std::move(step));
@@ -326,16 +326,16 @@ class Planner {
   // A model's output is dense row-major memory of its own.
   void finish_output(ir::ValueId v) {
     const ir::Value& value = graph_.value(v);
-    const Storage s = of(v);
+    const ir::Storage s = of(v);
     LaidBuffer& buffer = layout_.buffers[static_cast<size_t>(s.buffer)];
-    const bool whole = s.offset.is(0) && is_row_major(value.shape, s.strides) && buffer.elements == element_count(value.shape);
+    const bool whole = s.offset.is(0) && ir::is_row_major(value.shape, s.strides) && buffer.elements == element_count(value.shape);
     if (whole && buffer.kind == LaidBuffer::Kind::arena && !finished_.contains(s.buffer)) {
       buffer.kind = LaidBuffer::Kind::output;
       buffer.value = v;
       finished_.insert(s.buffer);
       return;
     }
-    const Storage to = {add_buffer(LaidBuffer::Kind::output, value.dtype, element_count(value.shape), v), 0, row_major(value.shape)};
+    const ir::Storage to = {add_buffer(LaidBuffer::Kind::output, value.dtype, element_count(value.shape), v), 0, row_major(value.shape)};
     emit_copy(v, s, to, value.shape);
   }
 
@@ -343,9 +343,9 @@ class Planner {
   const Bindings& opt_;
   std::vector<Refused>& refused_;
   std::vector<std::vector<ir::NodeId>> users_;
-  std::vector<Storage> storage_;
+  std::vector<ir::Storage> storage_;
   std::map<ir::NodeId, Lowered> lowered_;
-  std::map<std::pair<uint32_t, AxisOrder>, Storage> copies_;
+  std::map<std::pair<uint32_t, ir::AxisOrder>, ir::Storage> copies_;
   std::set<int> finished_;
   Layout layout_;
 };

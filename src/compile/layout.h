@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "compile/storage.h"
+#include "ir/storage.h"
 #include "lower/lower.h"
 
 namespace vitrail {
@@ -13,7 +13,7 @@ struct LaidStep {
   ir::NodeId node;               ///< the fusion or host op; invalid for a copy
   bool host = false;
   Lowered lowered;               ///< fusions and copies
-  std::vector<Storage> inputs, outputs;
+  std::vector<ir::Storage> inputs, outputs;
   std::vector<ir::ValueId> input_values, output_values;  ///< for names; kNoValue: absent or made
   std::string name;
   double copied_bytes = 0;       ///< copies: bytes moved at the opt shapes

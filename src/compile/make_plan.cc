@@ -75,7 +75,7 @@ class PlanMaker {
     plan_.constants.push_back(t);
     return static_cast<int>(plan_.constants.size()) - 1;
   }
-  int add_value(const std::string& name, DType dtype, const Shape& dims, const Storage& s) {
+  int add_value(const std::string& name, DType dtype, const Shape& dims, const ir::Storage& s) {
     plan_.values.push_back({name, dtype, dims, s.buffer, s.offset, s.strides});
     return static_cast<int>(plan_.values.size()) - 1;
   }
@@ -101,7 +101,7 @@ class PlanMaker {
 
   int value_at(const LaidStep& laid, bool output, size_t i) {
     const ir::ValueId v = (output ? laid.output_values : laid.input_values)[i];
-    const Storage& s = (output ? laid.outputs : laid.inputs)[i];
+    const ir::Storage& s = (output ? laid.outputs : laid.inputs)[i];
     if (!v.valid()) return -1;
     const auto key = std::make_tuple(v.index, s.buffer, s.offset.str(), to_string(s.strides));
     const auto [at, fresh] = seen_.emplace(key, 0);

@@ -5,7 +5,7 @@
 
 #include "ir/graph.h"
 
-namespace vitrail {
+namespace vitrail::ir {
 
 /// Where a value lies: element `index` is at offset + sum(index[i] * strides[i]) of a buffer.
 struct Storage {
@@ -28,10 +28,10 @@ bool is_row_major(const Shape& shape, const Shape& strides);
 std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, const Shape& to);
 
 /// Whether a node only gives its input another arrangement (it needs no step when strides allow).
-bool is_view(const ir::Graph& graph, const ir::Node& node);
+bool is_view(const Graph& graph, const Node& node);
 /// Storage of output `index` of a view node, given that of its input; nothing when it must be copied.
-std::optional<Storage> view_storage(const ir::Graph& graph, const ir::Node& node, size_t index, const Storage& input);
+std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index, const Storage& input);
 /// Storage that the input of a view must have so that output 0 has `output`; nothing when there is none.
-std::optional<Storage> inverse_view(const ir::Graph& graph, const ir::Node& node, const Storage& output);
+std::optional<Storage> inverse_view(const Graph& graph, const Node& node, const Storage& output);
 
-}  // namespace vitrail
+}  // namespace vitrail::ir

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "compile/storage.h"
+#include "ir/storage.h"
 
 #include <algorithm>
 
-namespace vitrail {
+namespace vitrail::ir {
 
 AxisOrder natural_order(size_t rank) {
   AxisOrder out;
@@ -68,11 +68,11 @@ std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, co
 
 namespace {
 
-bool is_reshape(const ir::Node& node) {
+bool is_reshape(const Node& node) {
   return node.is("Reshape") || node.is("Flatten") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Identity");
 }
 
-AxisOrder transpose_order(const ir::Graph& graph, const ir::Node& node) {
+AxisOrder transpose_order(const Graph& graph, const Node& node) {
   const size_t rank = graph.value(node.inputs[0]).rank();
   AxisOrder reversed(rank);
   for (size_t i = 0; i < rank; ++i) reversed[i] = static_cast<int>(rank - 1 - i);
@@ -87,7 +87,7 @@ struct SlicedAxis {
   size_t axis;
   Expr start, step;
 };
-std::optional<std::vector<SlicedAxis>> slice_axes(const ir::Graph& graph, const ir::Node& node) {
+std::optional<std::vector<SlicedAxis>> slice_axes(const Graph& graph, const Node& node) {
   const Shape& x = graph.value(node.inputs[0]).shape;
   const auto list = [&](size_t i) -> std::optional<std::vector<Expr>> {
     return i < node.inputs.size() && node.inputs[i].valid() ? graph.ints(node.inputs[i]) : std::nullopt;
@@ -113,8 +113,8 @@ std::optional<std::vector<SlicedAxis>> slice_axes(const ir::Graph& graph, const 
   return out;
 }
 
-std::optional<Expr> gathered_index(const ir::Graph& graph, const ir::Node& node) {
-  const ir::Value& index = graph.value(node.inputs[1]);
+std::optional<Expr> gathered_index(const Graph& graph, const Node& node) {
+  const Value& index = graph.value(node.inputs[1]);
   if (index.rank() != 0) return {};
   const auto ints = graph.ints(node.inputs[1]);
   if (!ints || !(*ints)[0].is_constant()) return {};
@@ -126,7 +126,7 @@ std::optional<Expr> gathered_index(const ir::Graph& graph, const ir::Node& node)
 
 }  // namespace
 
-bool is_view(const ir::Graph& graph, const ir::Node& node) {
+bool is_view(const Graph& graph, const Node& node) {
   if (node.is_fusion() || node.op->domain[0]) return false;
   if (is_reshape(node) || node.is("Transpose") || node.is("Split") || node.is("Expand")) return true;
   if (node.is("Slice")) return slice_axes(graph, node).has_value();
@@ -134,7 +134,7 @@ bool is_view(const ir::Graph& graph, const ir::Node& node) {
   return false;
 }
 
-std::optional<Storage> view_storage(const ir::Graph& graph, const ir::Node& node, size_t index, const Storage& input) {
+std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index, const Storage& input) {
   const Shape &from = graph.value(node.inputs[0]).shape, &to = graph.value(node.outputs[index]).shape;
   Storage out = input;
   if (is_reshape(node)) {
@@ -167,7 +167,7 @@ std::optional<Storage> view_storage(const ir::Graph& graph, const ir::Node& node
   return out;
 }
 
-std::optional<Storage> inverse_view(const ir::Graph& graph, const ir::Node& node, const Storage& output) {
+std::optional<Storage> inverse_view(const Graph& graph, const Node& node, const Storage& output) {
   if (node.is_fusion() || node.op->domain[0]) return {};
   const Shape &from = graph.value(node.inputs[0]).shape, &to = graph.value(node.outputs[0]).shape;
   Storage in = output;
@@ -185,4 +185,4 @@ std::optional<Storage> inverse_view(const ir::Graph& graph, const ir::Node& node
   return {};
 }
 
-}  // namespace vitrail
+}  // namespace vitrail::ir
