@@ -5,10 +5,21 @@
 namespace vitrail {
 namespace {
 
-// MatMul(A [batch..., m, k], B [k, n] constant or [batch..., k, n]).
+std::optional<Lowered> lower_vector(const BodyReader& reader, const ir::Node& node, std::string* why) {
+  Lowered out;
+  out.inputs.push_back({.io = reader.input_index(node.inputs[0]), .axes = {-1, 0}, .dims = {1, reader.value(node.inputs[0]).shape[0]}, .innermost = 0});
+  LoweredOperand weight = plain_operand(reader, node.inputs[1], -1);
+  weight.packed = true;
+  out.inputs.push_back(std::move(weight));
+  if (!lower_epilogue(reader, node.outputs[0], {-1, 0}, 0, out, why)) return {};
+  return out;
+}
+
+// MatMul(A [batch..., m, k], B [k, n] constant or [batch..., k, n]); a vector A is a matrix of one row.
 std::optional<Lowered> lower_matmul(const BodyReader& reader, const ir::Node& node, std::string* why) {
   const Shape &a = reader.value(node.inputs[0]).shape, &b = reader.value(node.inputs[1]).shape;
   const Shape& c = reader.value(node.outputs[0]).shape;
+  if (a.size() == 1 && b.size() == 2 && reader.constant(node.inputs[1])) return lower_vector(reader, node, why);
   if (a.size() < 2 || b.size() < 2 || c.size() < a.size()) return *why = "a vector operand", std::nullopt;
   const size_t rank = c.size();
   // Batch extents align from the right and broadcast; the last two are matrix extents.

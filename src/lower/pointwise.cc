@@ -24,7 +24,8 @@ class Program {
   }
 
   bool build(std::string* why) {
-    lowered_.problem.epilogue_inputs = static_cast<int>(lowered_.inputs.size());
+    // Without an anchor register 0 is the first operand itself (src/kernels/pointwise/family.h).
+    lowered_.problem.epilogue_inputs = anchor_.valid() ? static_cast<int>(lowered_.inputs.size()) : 1;
     // Operands first: registers of inputs come before those of instructions.
     for (const ir::Node* node : reader_.nodes)
       if (in_program(*node)) {
