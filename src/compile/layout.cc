@@ -261,7 +261,11 @@ class Planner {
       const LoweredOperand& operand = lowered.outputs[i];
       const ir::ValueId v = node.outputs[static_cast<size_t>(operand.io)];
       if (storage_[v.index].buffer < 0) {
-        ir::AxisOrder preferred = operand.innermost >= 0 ? operand.axes : order_like(step, v);
+        ir::AxisOrder preferred = order_like(step, v);
+        if (operand.innermost >= 0) {  // the problem's own order, less the extents the value lacks
+          preferred = operand.axes;
+          std::erase(preferred, -1);
+        }
         place(v, fresh(graph_.value(v), best_order(v, std::move(preferred), operand.innermost)));
       }
       step.outputs.push_back(of(v));

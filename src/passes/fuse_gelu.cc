@@ -2,8 +2,9 @@
 // Mul(Mul(x, Add(Erf(Div(x, sqrt 2)), 1)), 0.5)   =>   Gelu(x)
 //
 // in any order of the three factors x, 1 + erf(x / sqrt 2) and 0.5, with x / sqrt 2 written as a
-// product or a quotient (Hendrycks and Gimpel 2016, arXiv 1606.08415). Near misses that must stay:
-// another constant than 0.5 or sqrt 2, the erf of another value than the factor.
+// product or a quotient (Hendrycks and Gimpel 2016, arXiv 1606.08415). Another constant c than 0.5
+// (simplifiers move the 0.5 into the next weights) leaves Mul(Gelu(x), 2 c). Near misses that must
+// stay: another constant than sqrt 2, the erf of another value than the factor.
 #include <cmath>
 
 #include "passes/match.h"
@@ -60,13 +61,19 @@ size_t fuse_gelu(ir::Graph& graph) {
     std::vector<ir::ValueId> factors;
     double constant = 1;
     factors_of(match, node.outputs[0], 0, factors, constant);
-    if (factors.size() != 2 || std::fabs(constant - 0.5) > 1e-6) continue;
+    if (factors.size() != 2) continue;
     for (size_t k = 0; k < 2; ++k) {
       const ir::ValueId x = gate_of(match, factors[k]);
       if (!x.valid() || x != factors[1 - k]) continue;
       const ir::NodeId gate = graph.value(factors[k]).producer;
       const ir::ValueId out = node.outputs[0];
-      replace_with(graph, out, "Gelu", {x}, {{"approximate", std::string("none")}}, {gate, order[i]});
+      const Attrs exact = {{"approximate", std::string("none")}};
+      if (std::fabs(constant - 0.5) < 1e-6) {
+        replace_with(graph, out, "Gelu", {x}, exact, {gate, order[i]});
+      } else {
+        const ir::ValueId gelu = add_like(graph, gate, "Gelu", {x}, exact);
+        replace_with(graph, out, "Mul", {gelu, add_scalar(graph, "factor", static_cast<float>(2 * constant))}, {}, {gate, order[i]});
+      }
       ++changes;
       break;
     }

@@ -148,7 +148,8 @@ class Pattern {
       const ir::Node& node = graph_.node(reader);
       if (node.is("MatMul")) {
         const Shape& shape = graph_.value(v).shape;
-        const bool dense = shape.size() == 3 && shape[2] == width && ir::is_row_major(shape, s.strides);
+        // [b, t, h*d], or the same rows under other leading extents.
+        const bool dense = shape.size() >= 2 && shape.back() == width && ir::is_row_major(shape, s.strides);
         const ir::Value& w = graph_.value(node.inputs[1]);
         if (!dense || node.inputs[0] != v || !w.is_constant() || w.rank() != 2) return false;
         f.result = node.outputs[0];
@@ -242,7 +243,16 @@ void rewrite(ir::Graph& graph, ir::NodeId softmax, const Found& f) {
   const ir::ValueId factors = graph.add_constant(graph.value(f.rescale).name, rescale);
   const ir::ValueId m = add_fusion(graph, "spectral", {g, f.q.weight, f.k.weight, f.v.weight, factors, f.proj_weight},
                                    spectral_body(graph, f, gram), {{"heads", f.heads}, {"eps", f.eps}}, sources);
-  replace_with(graph, f.result, "MatMul", {x, m}, {}, {graph.value(f.result).producer});
+  const ir::NodeId last = graph.value(f.result).producer;
+  const Shape wanted = graph.value(f.result).shape;
+  const Shape given = {shape[0], shape[1], wanted.back()};
+  if (wanted == given) {
+    replace_with(graph, f.result, "MatMul", {x, m}, {}, {last});
+  } else {
+    const ir::ValueId product = add_like(graph, last, "MatMul", {x, m});
+    const ir::ValueId target = add_ints(graph, "shape", *reshape_target(given, wanted));
+    replace_with(graph, f.result, "Reshape", {product, target}, {}, {last});
+  }
 }
 
 }  // namespace
@@ -252,7 +262,9 @@ size_t spectral_attention(ir::Graph& graph) {
   for (ir::NodeId id : graph.topological_order()) {
     if (!graph.node(id).is("Softmax") || graph.value(graph.node(id).outputs[0]).dtype != DType::f32) continue;
     const auto found = Pattern(graph).at(id);
-    if (!found || !graph.value(found->k.tokens).shape[2].is_constant()) continue;
+    if (!found) continue;
+    const Shape &x = graph.value(found->k.tokens).shape, &y = graph.value(found->result).shape;
+    if (!x[2].is_constant() || !reshape_target({x[0], x[1], y.back()}, y)) continue;
     rewrite(graph, id, *found);
     ++changes;
   }
