@@ -13,8 +13,11 @@ bool is_chain_activation(Pointwise op) {
 }
 
 /// activation(x + bias) + residual, each part optional and each value used once.
-bool match_chain(const PointwiseProgram& program, std::span<const TileStrides> operands, EpilogueCode* out) {
-  const auto is_bias = [&](int i) { return operands[static_cast<size_t>(i)].row == 0 && operands[static_cast<size_t>(i)].col == 1; };
+bool match_chain(const PointwiseProgram& program, std::span<const TileStrides> operands,
+                 EpilogueCode* out) {
+  const auto is_bias = [&](int i) {
+    return operands[static_cast<size_t>(i)].row == 0 && operands[static_cast<size_t>(i)].col == 1;
+  };
   const auto is_matrix = [&](int i) { return operands[static_cast<size_t>(i)].col == 1; };
   if (program.results.size() != 1) return false;
   int current = 0;
@@ -31,8 +34,8 @@ bool match_chain(const PointwiseProgram& program, std::span<const TileStrides> o
       } else {
         return false;
       }
-    } else if (is_chain_activation(in.op) && in.a == current && out->activation == Pointwise::constant &&
-               out->residual < 0) {
+    } else if (is_chain_activation(in.op) && in.a == current &&
+               out->activation == Pointwise::constant && out->residual < 0) {
       out->activation = in.op;
       out->imm = in.imm;
     } else {
@@ -76,9 +79,10 @@ void allocate_slots(const PointwiseProgram& program, EpilogueCode* out) {
     }
     slot_of[static_cast<size_t>(own)] = slot;
     if (last_use[static_cast<size_t>(own)] < 0) free_slots.push_back(slot);
-    out->code[k] = {in.op, arity >= 1 ? static_cast<int16_t>(slot_of[static_cast<size_t>(in.a)]) : int16_t{0},
-                    arity == 2 ? static_cast<int16_t>(slot_of[static_cast<size_t>(in.b)]) : int16_t{0},
-                    static_cast<int16_t>(slot), in.imm};
+    out->code[k] = {
+        in.op, arity >= 1 ? static_cast<int16_t>(slot_of[static_cast<size_t>(in.a)]) : int16_t{0},
+        arity == 2 ? static_cast<int16_t>(slot_of[static_cast<size_t>(in.b)]) : int16_t{0},
+        static_cast<int16_t>(slot), in.imm};
   }
   for (size_t r = 0; r < program.results.size(); ++r)
     out->result[r] = static_cast<int16_t>(slot_of[static_cast<size_t>(program.results[r])]);
@@ -92,14 +96,17 @@ std::string check_epilogue_size(const PointwiseProgram& program) {
     if (found <= static_cast<size_t>(most)) return {};
     return fmt::format("the epilogue has {} {}, at most {} are compiled", found, what, most);
   };
-  std::string why = limit("operands", static_cast<size_t>(std::max(0, program.inputs - 1)), EpilogueCode::kMaxOperands);
+  std::string why = limit("operands", static_cast<size_t>(std::max(0, program.inputs - 1)),
+                          EpilogueCode::kMaxOperands);
   if (why.empty()) why = limit("instructions", program.code.size(), EpilogueCode::kMaxInstrs);
   if (why.empty()) why = limit("results", program.results.size(), EpilogueCode::kMaxResults);
   return why;
 }
 
-EpilogueCode compile_epilogue(const PointwiseProgram& program, std::span<const TileStrides> operands) {
-  require(check_epilogue_size(program).empty() && static_cast<int>(operands.size()) == program.inputs - 1,
+EpilogueCode compile_epilogue(const PointwiseProgram& program,
+                              std::span<const TileStrides> operands) {
+  require(check_epilogue_size(program).empty() &&
+              static_cast<int>(operands.size()) == program.inputs - 1,
           Code::internal, "epilogue {} with {} operands", program.str(), operands.size());
   EpilogueCode out{};
   out.operands = program.inputs - 1;

@@ -11,8 +11,9 @@
 
 namespace vitrail {
 
-/// A pointwise program as plain numbers, which the bodies compiled per ISA can read without touching
-/// a container. Made when a kernel is bound, run on tiles by run_epilogue (epilogue_body.h).
+/// A pointwise program as plain numbers, which the bodies compiled per ISA can read without
+/// touching a container. Made when a kernel is bound, run on tiles by run_epilogue
+/// (epilogue_body.h).
 struct EpilogueCode {
   static constexpr int kMaxOperands = 8, kMaxInstrs = 48, kMaxResults = 4;
   struct Instr {
@@ -20,16 +21,16 @@ struct EpilogueCode {
     int16_t a, b, to;  ///< slots
     float imm;
   };
-  /// identity: tile to output. chain: result = activation(x + bias) + residual with any part absent,
-  /// one pass over the row. program: instruction by instruction over the whole tile.
+  /// identity: tile to output. chain: result = activation(x + bias) + residual with any part
+  /// absent, one pass over the row. program: instruction by instruction over the whole tile.
   enum class Kind : int32_t { identity, chain, program };
 
   Kind kind;
   int32_t operands, count, results;
-  int32_t slots;          ///< buffers of a tile's size that `program` needs beside the tile
-  int32_t bias, residual; ///< chain: index of the operand, or -1
-  Pointwise activation;   ///< chain: gelu, swish, relu; `constant` for none
-  float imm;              ///< of the activation
+  int32_t slots;           ///< buffers of a tile's size that `program` needs beside the tile
+  int32_t bias, residual;  ///< chain: index of the operand, or -1
+  Pointwise activation;    ///< chain: gelu, swish, relu; `constant` for none
+  float imm;               ///< of the activation
   Instr code[kMaxInstrs];
   int16_t result[kMaxResults];  ///< slots; 0 is the tile, 1 + i operand i, then the buffers
 
@@ -59,7 +60,8 @@ struct TileOutput {
 std::string check_epilogue_size(const PointwiseProgram& program);
 /// `operands`: one entry for each of the program's inputs but the first. The program has passed
 /// check_epilogue and check_epilogue_size.
-EpilogueCode compile_epilogue(const PointwiseProgram& program, std::span<const TileStrides> operands);
+EpilogueCode compile_epilogue(const PointwiseProgram& program,
+                              std::span<const TileStrides> operands);
 /// Floats of scratch that run_epilogue needs for tiles of `tile_floats` floats (rows times leading
 /// dimension).
 int64_t epilogue_scratch(const EpilogueCode& code, int64_t tile_floats);

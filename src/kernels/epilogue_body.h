@@ -21,7 +21,8 @@ inline void unary_loop(const float* a, float* to, int64_t n, Op op) {
 template <typename Op>
 inline void binary_loop(const float* a, const float* b, float* to, int64_t n, Op op) {
   int64_t i = 0;
-  for (; i + Vec::kWidth <= n; i += Vec::kWidth) op(Vec::load(a + i), Vec::load(b + i)).store(to + i);
+  for (; i + Vec::kWidth <= n; i += Vec::kWidth)
+    op(Vec::load(a + i), Vec::load(b + i)).store(to + i);
   if (i < n) {
     const int rest = static_cast<int>(n - i);
     op(Vec::load_first(a + i, rest), Vec::load_first(b + i, rest)).store_first(to + i, rest);
@@ -29,30 +30,52 @@ inline void binary_loop(const float* a, const float* b, float* to, int64_t n, Op
 }
 
 /// to[i] = op(a[i], b[i]) for n elements; `to` may be `a` or `b`.
-inline void run_instr(Pointwise op, float imm, const float* a, const float* b, float* to, int64_t n) {
+inline void run_instr(Pointwise op, float imm, const float* a, const float* b, float* to,
+                      int64_t n) {
   const Vec c = Vec::all(imm), one = Vec::all(1.0f);
   switch (op) {
-    case Pointwise::add: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x + y; });
-    case Pointwise::sub: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x - y; });
-    case Pointwise::mul: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x * y; });
-    case Pointwise::div: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x / y; });
-    case Pointwise::min: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return min(x, y); });
-    case Pointwise::max: return binary_loop(a, b, to, n, [](Vec x, Vec y) { return max(x, y); });
-    case Pointwise::neg: return unary_loop(a, to, n, [](Vec x) { return negate(x); });
-    case Pointwise::abs: return unary_loop(a, to, n, [](Vec x) { return abs(x); });
-    case Pointwise::exp: return unary_loop(a, to, n, [](Vec x) { return exp(x); });
-    case Pointwise::sqrt: return unary_loop(a, to, n, [](Vec x) { return sqrt(x); });
-    case Pointwise::reciprocal: return unary_loop(a, to, n, [=](Vec x) { return one / x; });
-    case Pointwise::erf: return unary_loop(a, to, n, [](Vec x) { return erf(x); });
-    case Pointwise::tanh: return unary_loop(a, to, n, [](Vec x) { return tanh(x); });
-    case Pointwise::sigmoid: return unary_loop(a, to, n, [](Vec x) { return sigmoid(x); });
-    case Pointwise::relu: return unary_loop(a, to, n, [](Vec x) { return relu(x); });
-    case Pointwise::floor: return unary_loop(a, to, n, [](Vec x) { return floor(x); });
-    case Pointwise::ceil: return unary_loop(a, to, n, [](Vec x) { return ceil(x); });
-    case Pointwise::round: return unary_loop(a, to, n, [](Vec x) { return round_even(x); });
-    case Pointwise::swish: return unary_loop(a, to, n, [=](Vec x) { return swish(x, c); });
-    case Pointwise::gelu: return unary_loop(a, to, n, [](Vec x) { return gelu(x); });
-    case Pointwise::gelu_tanh: return unary_loop(a, to, n, [](Vec x) { return gelu_tanh(x); });
+    case Pointwise::add:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x + y; });
+    case Pointwise::sub:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x - y; });
+    case Pointwise::mul:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x * y; });
+    case Pointwise::div:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return x / y; });
+    case Pointwise::min:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return min(x, y); });
+    case Pointwise::max:
+      return binary_loop(a, b, to, n, [](Vec x, Vec y) { return max(x, y); });
+    case Pointwise::neg:
+      return unary_loop(a, to, n, [](Vec x) { return negate(x); });
+    case Pointwise::abs:
+      return unary_loop(a, to, n, [](Vec x) { return abs(x); });
+    case Pointwise::exp:
+      return unary_loop(a, to, n, [](Vec x) { return exp(x); });
+    case Pointwise::sqrt:
+      return unary_loop(a, to, n, [](Vec x) { return sqrt(x); });
+    case Pointwise::reciprocal:
+      return unary_loop(a, to, n, [=](Vec x) { return one / x; });
+    case Pointwise::erf:
+      return unary_loop(a, to, n, [](Vec x) { return erf(x); });
+    case Pointwise::tanh:
+      return unary_loop(a, to, n, [](Vec x) { return tanh(x); });
+    case Pointwise::sigmoid:
+      return unary_loop(a, to, n, [](Vec x) { return sigmoid(x); });
+    case Pointwise::relu:
+      return unary_loop(a, to, n, [](Vec x) { return relu(x); });
+    case Pointwise::floor:
+      return unary_loop(a, to, n, [](Vec x) { return floor(x); });
+    case Pointwise::ceil:
+      return unary_loop(a, to, n, [](Vec x) { return ceil(x); });
+    case Pointwise::round:
+      return unary_loop(a, to, n, [](Vec x) { return round_even(x); });
+    case Pointwise::swish:
+      return unary_loop(a, to, n, [=](Vec x) { return swish(x, c); });
+    case Pointwise::gelu:
+      return unary_loop(a, to, n, [](Vec x) { return gelu(x); });
+    case Pointwise::gelu_tanh:
+      return unary_loop(a, to, n, [](Vec x) { return gelu_tanh(x); });
     case Pointwise::leaky_relu:
       return unary_loop(a, to, n, [=](Vec x) { return select(less(x, Vec::zero()), c * x, x); });
     case Pointwise::constant:
@@ -88,8 +111,9 @@ inline void store_row(const float* from, const TileOutput& out, int64_t row, int
 
 /// One vector of columns, `n` of them, down all rows of a tile: the bias stays in a register.
 template <bool kWhole, bool kBias, bool kResidual, typename Activation>
-inline void chain_column(const float* x, int64_t ld, int64_t rows, int n, const float* bias, const float* residual,
-                         int64_t residual_row, float* to, int64_t out_row, int64_t out_col, Activation activation) {
+inline void chain_column(const float* x, int64_t ld, int64_t rows, int n, const float* bias,
+                         const float* residual, int64_t residual_row, float* to, int64_t out_row,
+                         int64_t out_col, Activation activation) {
   const auto load = [n](const float* p) { return kWhole ? Vec::load(p) : Vec::load_first(p, n); };
   const Vec b = kBias ? load(bias) : Vec::zero();
   for (int64_t i = 0; i < rows; ++i) {
@@ -111,33 +135,39 @@ inline void chain_column(const float* x, int64_t ld, int64_t rows, int n, const 
 }
 
 template <bool kBias, bool kResidual, typename Activation>
-inline void chain_columns(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows, int64_t cols,
-                          const TileOperand* operands, const TileOutput& out, Activation activation) {
+inline void chain_columns(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows,
+                          int64_t cols, const TileOperand* operands, const TileOutput& out,
+                          Activation activation) {
   const float* bias = kBias ? operands[code.bias].data : nullptr;
   const TileOperand residual = kResidual ? operands[code.residual] : TileOperand{nullptr, 0, 0};
   int64_t j = 0;
   for (; j + Vec::kWidth <= cols; j += Vec::kWidth)
     chain_column<true, kBias, kResidual>(tile + j, ld, rows, Vec::kWidth, bias + (kBias ? j : 0),
-                                         residual.data + (kResidual ? j : 0), residual.row, out.data + j * out.col,
-                                         out.row, out.col, activation);
+                                         residual.data + (kResidual ? j : 0), residual.row,
+                                         out.data + j * out.col, out.row, out.col, activation);
   if (j < cols)
-    chain_column<false, kBias, kResidual>(tile + j, ld, rows, static_cast<int>(cols - j), bias + (kBias ? j : 0),
-                                          residual.data + (kResidual ? j : 0), residual.row, out.data + j * out.col,
-                                          out.row, out.col, activation);
+    chain_column<false, kBias, kResidual>(tile + j, ld, rows, static_cast<int>(cols - j),
+                                          bias + (kBias ? j : 0),
+                                          residual.data + (kResidual ? j : 0), residual.row,
+                                          out.data + j * out.col, out.row, out.col, activation);
 }
 
 template <typename Activation>
-inline void chain_rows(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows, int64_t cols,
-                       const TileOperand* operands, const TileOutput& out, Activation activation) {
+inline void chain_rows(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows,
+                       int64_t cols, const TileOperand* operands, const TileOutput& out,
+                       Activation activation) {
   if (code.bias >= 0)
-    return code.residual >= 0 ? chain_columns<true, true>(code, tile, ld, rows, cols, operands, out, activation)
-                              : chain_columns<true, false>(code, tile, ld, rows, cols, operands, out, activation);
-  return code.residual >= 0 ? chain_columns<false, true>(code, tile, ld, rows, cols, operands, out, activation)
-                            : chain_columns<false, false>(code, tile, ld, rows, cols, operands, out, activation);
+    return code.residual >= 0
+               ? chain_columns<true, true>(code, tile, ld, rows, cols, operands, out, activation)
+               : chain_columns<true, false>(code, tile, ld, rows, cols, operands, out, activation);
+  return code.residual >= 0
+             ? chain_columns<false, true>(code, tile, ld, rows, cols, operands, out, activation)
+             : chain_columns<false, false>(code, tile, ld, rows, cols, operands, out, activation);
 }
 
 /// The operand as a dense tile with leading dimension `ld`, zero beyond `cols`.
-inline void gather_operand(const TileOperand& in, int64_t ld, int64_t rows, int64_t cols, float* to) {
+inline void gather_operand(const TileOperand& in, int64_t ld, int64_t rows, int64_t cols,
+                           float* to) {
   for (int64_t i = 0; i < rows; ++i) {
     const float* from = in.data + i * in.row;
     for (int64_t j = 0; j < ld; j += Vec::kWidth) {
@@ -155,8 +185,9 @@ inline void gather_operand(const TileOperand& in, int64_t ld, int64_t rows, int6
 /// nowhere, through the program to the outputs. Operands may lie where the outputs do (in place).
 /// Beyond `cols`, the rest of each row up to `ld` is readable. `scratch`: epilogue_scratch(code,
 /// rows * ld) floats, 64-byte aligned.
-inline void run_epilogue(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows, int64_t cols,
-                         const TileOperand* operands, const TileOutput* outputs, float* scratch) {
+inline void run_epilogue(const EpilogueCode& code, const float* tile, int64_t ld, int64_t rows,
+                         int64_t cols, const TileOperand* operands, const TileOutput* outputs,
+                         float* scratch) {
   switch (code.kind) {
     case EpilogueCode::Kind::identity:
       for (int64_t i = 0; i < rows; ++i) store_row(tile + i * ld, outputs[0], i, cols);
@@ -165,16 +196,21 @@ inline void run_epilogue(const EpilogueCode& code, const float* tile, int64_t ld
       const Vec c = Vec::all(code.imm);
       switch (code.activation) {
         case Pointwise::gelu:
-          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0], [](Vec x) { return gelu(x); });
+          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0],
+                            [](Vec x) { return gelu(x); });
         case Pointwise::swish:
-          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0], [=](Vec x) { return swish(x, c); });
+          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0],
+                            [=](Vec x) { return swish(x, c); });
         case Pointwise::relu:
-          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0], [](Vec x) { return relu(x); });
+          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0],
+                            [](Vec x) { return relu(x); });
         default:
-          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0], [](Vec x) { return x; });
+          return chain_rows(code, tile, ld, rows, cols, operands, outputs[0],
+                            [](Vec x) { return x; });
       }
     }
-    case EpilogueCode::Kind::program: break;
+    case EpilogueCode::Kind::program:
+      break;
   }
   const int64_t n = rows == 1 ? cols : rows * ld, step = (rows * ld + 15) / 16 * 16;
   // A slot holds a tile: 0 the result, then the operands, then the buffers of the instructions.
@@ -200,7 +236,8 @@ inline void run_epilogue(const EpilogueCode& code, const float* tile, int64_t ld
     if (direct) return;
   }
   for (int32_t r = 0; r < code.results; ++r)
-    for (int64_t i = 0; i < rows; ++i) store_row(slot[code.result[r]] + i * ld, outputs[r], i, cols);
+    for (int64_t i = 0; i < rows; ++i)
+      store_row(slot[code.result[r]] + i * ld, outputs[r], i, cols);
 }
 
 }  // namespace

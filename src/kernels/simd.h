@@ -167,7 +167,8 @@ inline Vec round_even(Vec a) {
   const __m128 sign = _mm_and_ps(a.v, _mm_set1_ps(-0.0f));
   const __m128 magic = _mm_or_ps(_mm_set1_ps(8388608.0f), sign);
   const __m128 rounded = _mm_or_ps(_mm_sub_ps(_mm_add_ps(a.v, magic), magic), sign);
-  const __m128 small = _mm_cmplt_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v), _mm_set1_ps(8388608.0f));
+  const __m128 small =
+      _mm_cmplt_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v), _mm_set1_ps(8388608.0f));
   return select({small}, {rounded}, a);
 }
 inline Vec scale_by_power(Vec a, Vec n) {
@@ -181,7 +182,8 @@ inline Vec scale_by_power(Vec a, Vec n) {
 
 #endif
 
-// --- the same text for every width ----------------------------------------------------------------
+// --- the same text for every width
+// ----------------------------------------------------------------
 
 inline Vec load_upto(const float* p, int n) {
   return n >= Vec::kWidth ? Vec::load(p) : Vec::load_first(p, n);
@@ -266,8 +268,8 @@ inline Vec tanh(Vec x) {
   return select(less(magnitude, Vec::all(0.625f)), small, bit_or(large, sign_of(x)));
 }
 
-/// 1.0 ulp with FMA, 1.1 without. Split at 0.9277 into an odd polynomial and 1 - exp(polynomial); minimax coefficients as
-/// published by N. Juffa for erff.
+/// 1.0 ulp with FMA, 1.1 without. Split at 0.9277 into an odd polynomial and 1 - exp(polynomial);
+/// minimax coefficients as published by N. Juffa for erff.
 inline Vec erf(Vec x) {
   const Vec t = abs(x), s = x * x;
   Vec near = Vec::all(-5.96761703e-4f);
@@ -291,15 +293,18 @@ inline Vec erf(Vec x) {
 
 /// 1.1 ulp (1.4 without FMA) for x >= 0; for x < 0, where 1 + erf cancels, 0.5 ulp of |x|.
 #if defined(__AVX512F__)
-/// By a table in registers, three times as fast as by erf: x * Phi(x) = 0.5 x + |x| * (Phi(|x|) - 0.5).
+/// By a table in registers, three times as fast as by erf: x * Phi(x) = 0.5 x + |x| * (Phi(|x|) -
+/// 0.5).
 inline Vec gelu(Vec x) {
   const Vec t = abs(x), bounded = min_or_second(Vec::all(31.4f * kGeluStep), t);
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the lowest bits, where permutes look.
-  const Vec magic = Vec::all(12582912.0f), shifted = fma(bounded, Vec::all(1.0f / kGeluStep), magic);
+  const Vec magic = Vec::all(12582912.0f),
+            shifted = fma(bounded, Vec::all(1.0f / kGeluStep), magic);
   const Vec r = fma(shifted - magic, Vec::all(-kGeluStep), bounded);
   const __m512i piece = _mm512_castps_si512(shifted.v);
   const auto coefficient = [&](int d) {
-    return Vec{_mm512_permutex2var_ps(_mm512_load_ps(kGeluTable[d]), piece, _mm512_load_ps(kGeluTable[d] + 16))};
+    return Vec{_mm512_permutex2var_ps(_mm512_load_ps(kGeluTable[d]), piece,
+                                      _mm512_load_ps(kGeluTable[d] + 16))};
   };
   Vec p = coefficient(4);
   p = fma(p, r, coefficient(3));

@@ -3,5 +3,7 @@
 
 namespace vitrail {
 void simd_probe_baseline(int function, const float* x, float* y, int n);
-void simd_probe_baseline(int function, const float* x, float* y, int n) { probe_function(function, x, y, n); }
+void simd_probe_baseline(int function, const float* x, float* y, int n) {
+  probe_function(function, x, y, n);
+}
 }  // namespace vitrail

@@ -28,12 +28,12 @@ struct Function {
   bool of_argument;  ///< for negative arguments
 };
 constexpr Function kSimdFunctions[] = {
-    {"exp", Pointwise::exp, 1.1, false},         {"erf", Pointwise::erf, 1.2, false},
-    {"tanh", Pointwise::tanh, 1.4, false},       {"sigmoid", Pointwise::sigmoid, 2.5, false},
-    {"gelu", Pointwise::gelu, 1.5, true},        {"gelu_tanh", Pointwise::gelu_tanh, 1.6, true},
-    {"swish", Pointwise::swish, 2.6, true},      {"floor", Pointwise::floor, 0, false},
-    {"ceil", Pointwise::ceil, 0, false},         {"round", Pointwise::round, 0, false},
-    {"relu", Pointwise::relu, 0, false},         {"max", Pointwise::max, 0, false},
+    {"exp", Pointwise::exp, 1.1, false},    {"erf", Pointwise::erf, 1.2, false},
+    {"tanh", Pointwise::tanh, 1.4, false},  {"sigmoid", Pointwise::sigmoid, 2.5, false},
+    {"gelu", Pointwise::gelu, 1.5, true},   {"gelu_tanh", Pointwise::gelu_tanh, 1.6, true},
+    {"swish", Pointwise::swish, 2.6, true}, {"floor", Pointwise::floor, 0, false},
+    {"ceil", Pointwise::ceil, 0, false},    {"round", Pointwise::round, 0, false},
+    {"relu", Pointwise::relu, 0, false},    {"max", Pointwise::max, 0, false},
     {"min", Pointwise::min, 0, false}};
 
 using Probe = void (*)(int, const float*, float*, int);
@@ -44,13 +44,15 @@ struct Level {
 
 double ulp_of(double x) {
   const float f = std::fabs(static_cast<float>(x));
-  return static_cast<double>(std::nextafter(f, std::numeric_limits<float>::infinity())) - static_cast<double>(f);
+  return static_cast<double>(std::nextafter(f, std::numeric_limits<float>::infinity())) -
+         static_cast<double>(f);
 }
 
 class Simd : public testing::TestWithParam<Level> {
  protected:
   void SetUp() override {
-    if (GetParam().isa > this_machine().isa) GTEST_SKIP() << "this machine has " << name_of(this_machine().isa);
+    if (GetParam().isa > this_machine().isa)
+      GTEST_SKIP() << "this machine has " << name_of(this_machine().isa);
   }
 };
 
@@ -85,8 +87,10 @@ TEST_P(Simd, FunctionsAreAsExactAsStated) {
 }
 
 TEST_P(Simd, SpecialValues) {
-  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> x = {nan, inf, -inf, 0.0f, -0.0f, 1e30f, -1e30f, 100.0f, -200.0f, 0.5f, -0.5f, 2.5f, 1e-40f};
+  const float inf = std::numeric_limits<float>::infinity(),
+              nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> x = {nan,    inf,     -inf, 0.0f,  -0.0f, 1e30f, -1e30f,
+                                100.0f, -200.0f, 0.5f, -0.5f, 2.5f,  1e-40f};
   std::vector<float> y(x.size());
   for (size_t f = 0; f < std::size(kSimdFunctions); ++f) {
     GetParam().probe(static_cast<int>(f), x.data(), y.data(), static_cast<int>(x.size()));
@@ -106,7 +110,8 @@ TEST_P(Simd, SpecialValues) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Simd,
-                         testing::Values(Level{Isa::baseline, simd_probe_baseline}, Level{Isa::avx2, simd_probe_avx2},
+                         testing::Values(Level{Isa::baseline, simd_probe_baseline},
+                                         Level{Isa::avx2, simd_probe_avx2},
                                          Level{Isa::avx512, simd_probe_avx512}),
                          [](const auto& level) { return std::string(name_of(level.param.isa)); });
 
@@ -115,7 +120,8 @@ TEST(SimdTails, TouchOnlyTheirElements) {
   for (int n = 0; n <= Vec::kWidth; ++n) {
     std::fill(to.begin(), to.end(), -1.0f);
     store_upto(to.data(), load_upto(from.data(), n) + Vec::all(1.0f), n);
-    for (int i = 0; i <= Vec::kWidth; ++i) EXPECT_EQ(to[static_cast<size_t>(i)], i < n ? 2.0f : -1.0f) << n;
+    for (int i = 0; i <= Vec::kWidth; ++i)
+      EXPECT_EQ(to[static_cast<size_t>(i)], i < n ? 2.0f : -1.0f) << n;
   }
 }
 

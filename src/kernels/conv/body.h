@@ -9,8 +9,8 @@ namespace {
 
 /// Image rows [top, top + rows) and columns [left, left + cols) of one group's channels, channels
 /// last, zero outside the image. `pitch`: floats of a row of the copy.
-void copy_window(const ConvState& s, const float* image, int64_t top, int64_t left, int64_t rows, int64_t cols,
-                 int64_t pitch, float* to) {
+void copy_window(const ConvState& s, const float* image, int64_t top, int64_t left, int64_t rows,
+                 int64_t cols, int64_t pitch, float* to) {
   const int64_t c = s.group_c;
   const int64_t before = left < 0 ? (-left < cols ? -left : cols) : 0;
   const int64_t inside = left + cols > s.w ? (s.w - left > before ? s.w - left : before) : cols;
@@ -39,8 +39,8 @@ void copy_window(const ConvState& s, const float* image, int64_t top, int64_t le
   }
 }
 
-void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-              void*) noexcept {
+void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+              void* scratch, void*) noexcept {
   ConvState s;
   __builtin_memcpy(&s, launch.state.data(), sizeof s);
   const auto next = [&](int64_t extent) {
@@ -51,7 +51,8 @@ void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
   const int64_t block_h = next(s.blocks_h), block_w = next(s.blocks_w), block_o = next(s.blocks_o);
   const int64_t which = next(s.phases), group = next(s.groups), image = task;
   ConvPhase phase;
-  __builtin_memcpy(&phase, launch.state.data() + kConvStateWords + which * kConvPhaseWords, sizeof phase);
+  __builtin_memcpy(&phase, launch.state.data() + kConvStateWords + which * kConvPhaseWords,
+                   sizeof phase);
 
   const int64_t y = block_h * s.block_h, x = block_w * s.block_w, o = block_o * s.block_o;
   const int64_t rows = phase.q_h - y < s.block_h ? phase.q_h - y : s.block_h;
@@ -60,13 +61,19 @@ void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
   if (rows <= 0 || cols <= 0) return;
 
   float* tile = static_cast<float*>(scratch);
-  const float* source = static_cast<const float*>(args.inputs[0]) + image * s.x.n + group * s.group_c * s.x.c;
+  const float* source =
+      static_cast<const float*>(args.inputs[0]) + image * s.x.n + group * s.group_c * s.x.c;
   const int64_t top = y * s.in_step_h + phase.in_h, left = x * s.in_step_w + phase.in_w;
   const int64_t in_rows = (rows - 1) * s.in_step_h + phase.span_h + 1;
   const int64_t in_cols = (cols - 1) * s.in_step_w + phase.span_w + 1;
   const int64_t* offsets = launch.state.data() + phase.offsets;
-  RowsA a{source + top * s.x.h + left * s.x.w, s.in_step_w * s.x.w, offsets + phase.segments, phase.segments,
-          phase.length, phase.length, phase.flush};
+  RowsA a{source + top * s.x.h + left * s.x.w,
+          s.in_step_w * s.x.w,
+          offsets + phase.segments,
+          phase.segments,
+          phase.length,
+          phase.length,
+          phase.flush};
   int64_t row_step = s.in_step_h * s.x.h;
   if (!s.in_place || top < 0 || left < 0 || top + in_rows > s.h || left + in_cols > s.w) {
     const int64_t pitch = s.patch_w * s.group_c;
@@ -77,7 +84,8 @@ void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
     row_step = s.in_step_h * pitch;
   }
 
-  const float* b = static_cast<const float*>(args.inputs[1]) + phase.b + group * phase.b_group + o / kPanel * phase.panel;
+  const float* b = static_cast<const float*>(args.inputs[1]) + phase.b + group * phase.b_group +
+                   o / kPanel * phase.panel;
   const int64_t out_y = phase.out_h + y * s.out_step_h, out_x = phase.out_w + x * s.out_step_w;
   const int64_t out_o = group * s.group_o + o;
   const auto place = [&](const ConvStrides& at, int64_t r) {
@@ -86,12 +94,13 @@ void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
   for (int64_t r = 0; r < rows; ++r, a.data += row_step) {
     TileOperand operands[EpilogueCode::kMaxOperands];
     for (int i = 0; i < s.epilogue.operands; ++i)
-      operands[i] = {static_cast<const float*>(args.inputs[s.epilogue_inputs + i]) + place(s.operand[i], r),
-                     s.operand[i].w * s.out_step_w, s.operand[i].c};
+      operands[i] = {
+          static_cast<const float*>(args.inputs[s.epilogue_inputs + i]) + place(s.operand[i], r),
+          s.operand[i].w * s.out_step_w, s.operand[i].c};
     TileOutput outputs[EpilogueCode::kMaxResults];
     for (int i = 0; i < s.epilogue.results; ++i)
-      outputs[i] = {static_cast<float*>(args.outputs[i]) + place(s.output[i], r), s.output[i].w * s.out_step_w,
-                    s.output[i].c};
+      outputs[i] = {static_cast<float*>(args.outputs[i]) + place(s.output[i], r),
+                    s.output[i].w * s.out_step_w, s.output[i].c};
     matrix_block(a, cols, b, phase.panel, wide, s.epilogue, operands, outputs, tile);
   }
 }

@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel conv_f32_avx512;
-const CpuKernel conv_f32_avx512{"conv_f32_avx512", "conv", Isa::avx512, conv_accepts, conv_tactics, conv_bind, conv_run};
+const CpuKernel conv_f32_avx512{"conv_f32_avx512", "conv",    Isa::avx512, conv_accepts,
+                                conv_tactics,      conv_bind, conv_run};
 }  // namespace vitrail

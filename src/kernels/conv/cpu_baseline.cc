@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel conv_f32_baseline;
-const CpuKernel conv_f32_baseline{"conv_f32_baseline", "conv", Isa::baseline, conv_accepts, conv_tactics, conv_bind, conv_run};
+const CpuKernel conv_f32_baseline{"conv_f32_baseline", "conv",    Isa::baseline, conv_accepts,
+                                  conv_tactics,        conv_bind, conv_run};
 }  // namespace vitrail

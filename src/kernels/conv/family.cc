@@ -13,7 +13,8 @@ Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
   return index == 1 ? pack_taps(problem, false, dense) : dense;
 }
 
-void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   const ConvInts ints(*problem.problem);
   Tensor own(DType::f64, problem.outputs[0].dims);
   const Dims &x = inputs[0].dims(), &w = inputs[1].dims();
@@ -41,22 +42,22 @@ std::vector<Problem> samples() {
   const Expr n = Expr::symbol("n"), h = Expr::symbol("h"), w = Expr::symbol("w");
   std::vector<Problem> out;
   //             n  h  w   c   o  kh kw st pad dil g epilogue
-  for (const ConvCase& c : {ConvCase{1, h, w, 31, 31, 3, 3, 1, 1, 1, 1, 5},
-                            ConvCase{n, 9, 11, 5, 17, 3, 3, 1, 1, 1, 1, 0},
-                            ConvCase{2, 23, 19, 3, 33, 7, 7, 4, 2, 1, 1, 1},
-                            ConvCase{2, 12, 10, 31, 62, 4, 4, 2, 1, 1, 1, 2},
-                            ConvCase{1, 15, 14, 16, 24, 3, 3, 2, 1, 1, 1, 3},
-                            ConvCase{1, 13, 17, 8, 12, 3, 2, 1, 2, 2, 1, 4},
-                            ConvCase{2, h + 4, w + 4, 6, 9, 5, 3, 3, 1, 2, 1, 6},
-                            ConvCase{2, 10, 9, 12, 20, 3, 3, 1, 1, 1, 4, 7},
-                            ConvCase{1, 8, 8, 6, 6, 3, 3, 1, 1, 1, 6, 8},
-                            ConvCase{1, 6, 7, 200, 18, 3, 3, 1, 1, 1, 1, 1},
-                            ConvCase{1, 5, 6, 400, 18, 2, 2, 1, 1, 1, 1, 1},
-                            ConvCase{3, 9, 9, 10, 20, 1, 1, 2, 0, 1, 1, 0},
-                            ConvCase{1, 12, 13, 4, 5, 3, 3, 1, 0, 1, 1, 1},
-                            // a window larger than the image, and pads larger than the window
-                            ConvCase{1, 2, 3, 4, 5, 5, 5, 1, 2, 1, 1, 0},
-                            ConvCase{1, 4, 4, 4, 5, 2, 2, 1, 3, 1, 1, 1}})
+  for (const ConvCase& c :
+       {ConvCase{1, h, w, 31, 31, 3, 3, 1, 1, 1, 1, 5},
+        ConvCase{n, 9, 11, 5, 17, 3, 3, 1, 1, 1, 1, 0},
+        ConvCase{2, 23, 19, 3, 33, 7, 7, 4, 2, 1, 1, 1},
+        ConvCase{2, 12, 10, 31, 62, 4, 4, 2, 1, 1, 1, 2},
+        ConvCase{1, 15, 14, 16, 24, 3, 3, 2, 1, 1, 1, 3},
+        ConvCase{1, 13, 17, 8, 12, 3, 2, 1, 2, 2, 1, 4},
+        ConvCase{2, h + 4, w + 4, 6, 9, 5, 3, 3, 1, 2, 1, 6},
+        ConvCase{2, 10, 9, 12, 20, 3, 3, 1, 1, 1, 4, 7},
+        ConvCase{1, 8, 8, 6, 6, 3, 3, 1, 1, 1, 6, 8},
+        ConvCase{1, 6, 7, 200, 18, 3, 3, 1, 1, 1, 1, 1},
+        ConvCase{1, 5, 6, 400, 18, 2, 2, 1, 1, 1, 1, 1},
+        ConvCase{3, 9, 9, 10, 20, 1, 1, 2, 0, 1, 1, 0},
+        ConvCase{1, 12, 13, 4, 5, 3, 3, 1, 0, 1, 1, 1},
+        // a window larger than the image, and pads larger than the window
+        ConvCase{1, 2, 3, 4, 5, 5, 5, 1, 2, 1, 1, 0}, ConvCase{1, 4, 4, 4, 5, 2, 2, 1, 3, 1, 1, 1}})
     out.push_back(conv_problem(c, false));
   // The network's input, channels first; an output, channels first; channels inside wider pixels.
   Problem first = conv_problem({n, 20, 22, 3, 16, 7, 7, 4, 2, 1, 1, 2}, false);
@@ -71,7 +72,8 @@ std::vector<Problem> samples() {
   out.push_back(wide);
   // Unequal pads, strides and dilations.
   Problem uneven = conv_problem({1, 11, 12, 7, 13, 3, 4, 1, 0, 1, 1, 1}, false);
-  uneven.ints = {{"stride_h", 2}, {"pad_top", 1}, {"pad_left", 2}, {"pad_bottom", 0}, {"dilation_w", 2}};
+  uneven.ints = {
+      {"stride_h", 2}, {"pad_top", 1}, {"pad_left", 2}, {"pad_bottom", 0}, {"dilation_w", 2}};
   for (Operand* operand : {&uneven.outputs[0], &uneven.inputs[2]}) operand->dims = {1, 5, 10, 13};
   uneven.outputs[0].strides = row_major(uneven.outputs[0].dims);
   out.push_back(uneven);
@@ -99,7 +101,12 @@ double tolerance(const BoundProblem& problem) { return conv_tolerance(*problem.p
 
 }  // namespace
 
-const KernelFamily conv_family{
-    .name = "conv", .pack = pack, .reference = reference, .samples = samples, .flop = flop, .tolerance = tolerance, .bench = bench};
+const KernelFamily conv_family{.name = "conv",
+                               .pack = pack,
+                               .reference = reference,
+                               .samples = samples,
+                               .flop = flop,
+                               .tolerance = tolerance,
+                               .bench = bench};
 
 }  // namespace vitrail

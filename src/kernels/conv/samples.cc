@@ -19,9 +19,11 @@ Problem conv_problem(const ConvCase& c, bool transposed, int64_t extra) {
   };
   const auto extent = [&](const Expr& in, int64_t k) {
     const int64_t reach = c.dilation * (k - 1) + 1;
-    return transposed ? (in - 1) * c.stride + reach - 2 * c.pad + extra : floordiv(in + (2 * c.pad - reach), c.stride) + 1;
+    return transposed ? (in - 1) * c.stride + reach - 2 * c.pad + extra
+                      : floordiv(in + (2 * c.pad - reach), c.stride) + 1;
   };
-  Operand weight = transposed ? dense({c.c, c.o / c.group, c.kh, c.kw}) : dense({c.o, c.c / c.group, c.kh, c.kw});
+  Operand weight = transposed ? dense({c.c, c.o / c.group, c.kh, c.kw})
+                              : dense({c.o, c.c / c.group, c.kh, c.kw});
   weight.constant = true;
   p.inputs = {dense({c.n, c.h, c.w, c.c}), weight};
   p.outputs = {dense({c.n, extent(c.h, c.kh), extent(c.w, c.kw), c.o})};

@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel conv_transpose_f32_avx512;
-const CpuKernel conv_transpose_f32_avx512{"conv_transpose_f32_avx512", "conv_transpose", Isa::avx512, conv_transpose_accepts, conv_transpose_tactics, conv_transpose_bind, conv_run};
+const CpuKernel conv_transpose_f32_avx512{
+    "conv_transpose_f32_avx512", "conv_transpose",    Isa::avx512, conv_transpose_accepts,
+    conv_transpose_tactics,      conv_transpose_bind, conv_run};
 }  // namespace vitrail

@@ -16,7 +16,8 @@ Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
 }
 
 /// As the definition says it: every input pixel adds to the outputs under its window.
-void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   const ConvInts ints(*problem.problem);
   Tensor own(DType::f64, problem.outputs[0].dims);
   const Dims &x = inputs[0].dims(), &w = inputs[1].dims(), &o = own.dims();
@@ -45,10 +46,12 @@ std::vector<Problem> samples() {
   std::vector<Problem> out;
   //             n  h  w   c   o  kh kw st pad dil g epilogue
   for (const ConvCase& c :
-       {ConvCase{1, h, w, 62, 31, 2, 2, 2, 0, 1, 1, 1}, ConvCase{n, 5, 7, 124, 62, 2, 2, 2, 0, 1, 1, 0},
+       {ConvCase{1, h, w, 62, 31, 2, 2, 2, 0, 1, 1, 1},
+        ConvCase{n, 5, 7, 124, 62, 2, 2, 2, 0, 1, 1, 0},
         ConvCase{2, 6, 5, 7, 9, 3, 3, 2, 1, 1, 1, 2}, ConvCase{1, 6, 5, 7, 9, 4, 4, 2, 1, 1, 1, 5},
         ConvCase{1, 8, 9, 5, 6, 3, 3, 1, 1, 1, 1, 6}, ConvCase{1, 5, 5, 4, 3, 3, 3, 2, 0, 2, 1, 1},
-        ConvCase{1, 5, 6, 8, 12, 4, 4, 4, 0, 1, 4, 7}, ConvCase{1, 7, 6, 9, 10, 5, 3, 3, 2, 1, 1, 8}})
+        ConvCase{1, 5, 6, 8, 12, 4, 4, 4, 0, 1, 4, 7},
+        ConvCase{1, 7, 6, 9, 10, 5, 3, 3, 2, 1, 1, 8}})
     out.push_back(conv_problem(c, true));
   // Output padding; outputs that no window reaches, where only the bias is left.
   out.push_back(conv_problem({1, 6, 5, 7, 9, 3, 3, 2, 1, 1, 1, 1}, true, 1));
@@ -61,8 +64,9 @@ std::vector<Problem> samples() {
 }
 
 std::vector<BenchCase> bench() {
-  return {{"2x2s2 62>31 @256x244", conv_problem({1, 256, 244, 62, 31, 2, 2, 2, 0, 1, 1, 1}, true)},
-          {"2x2s2 124>62 @128x122", conv_problem({1, 128, 122, 124, 62, 2, 2, 2, 0, 1, 1, 1}, true)}};
+  return {
+      {"2x2s2 62>31 @256x244", conv_problem({1, 256, 244, 62, 31, 2, 2, 2, 0, 1, 1, 1}, true)},
+      {"2x2s2 124>62 @128x122", conv_problem({1, 128, 122, 124, 62, 2, 2, 2, 0, 1, 1, 1}, true)}};
 }
 
 double flop(const BoundProblem& problem) { return conv_flop(problem, true); }

@@ -32,7 +32,8 @@ std::vector<Axis> merged_axes(const BoundProblem& problem, bool shared_b) {
     Axis axis{problem.outputs[0].dims[d], {problem.inputs[0].strides[d]}};
     const bool rows = d + 2 == rank;
     axis.strides.push_back(shared_b || rows ? 0 : problem.inputs[1].strides[d]);
-    for (size_t i = first; i < problem.inputs.size(); ++i) axis.strides.push_back(problem.inputs[i].strides[d]);
+    for (size_t i = first; i < problem.inputs.size(); ++i)
+      axis.strides.push_back(problem.inputs[i].strides[d]);
     for (const BoundOperand& out : problem.outputs) axis.strides.push_back(out.strides[d]);
     if (axis.extent == 1) continue;
     if (!axes.empty() && axes.back().continues(axis)) {
@@ -43,7 +44,8 @@ std::vector<Axis> merged_axes(const BoundProblem& problem, bool shared_b) {
   }
   // The last axis can be the rows only if B does not move along it.
   if (axes.empty() || axes.back().strides[1] != 0)
-    axes.push_back({1, std::vector<int64_t>(1 + 1 + problem.inputs.size() - first + problem.outputs.size(), 0)});
+    axes.push_back({1, std::vector<int64_t>(
+                           1 + 1 + problem.inputs.size() - first + problem.outputs.size(), 0)});
   return axes;
 }
 
@@ -62,8 +64,8 @@ int64_t even_count(int64_t count, int64_t others, int workers) {
   return ceil_div(round_up(count * others, workers), others);
 }
 
-Blocks choose_blocks(int64_t m, int64_t n, int64_t k, int64_t batch, const Tactic& tactic, const Machine& machine,
-                     int workers) {
+Blocks choose_blocks(int64_t m, int64_t n, int64_t k, int64_t batch, const Tactic& tactic,
+                     const Machine& machine, int workers) {
   const auto asked = [&](const char* key) {
     const auto found = tactic.find(key);
     return found == tactic.end() ? int64_t{0} : std::max<int64_t>(found->second, 1);
@@ -99,25 +101,33 @@ Refusal gemm_accepts(const Problem& p) {
   const Operand &a = p.inputs[0], &b = p.inputs[1];
   const Shape& out = p.outputs[0].dims;
   const size_t rank = out.size();
-  if (rank < 2 || rank > 2 + GemmState::kMaxBatchAxes) return fmt::format("rank {} outside 2 to 6", rank);
+  if (rank < 2 || rank > 2 + GemmState::kMaxBatchAxes)
+    return fmt::format("rank {} outside 2 to 6", rank);
   if (a.dtype != DType::f32 || b.dtype != DType::f32)
     return fmt::format("A is {} and B is {}, both must be f32", name_of(a.dtype), name_of(b.dtype));
   if (a.constant) return "A is a constant";
-  if (a.dims.size() != rank) return fmt::format("A is {}, the output {}", to_string(a.dims), to_string(out));
+  if (a.dims.size() != rank)
+    return fmt::format("A is {}, the output {}", to_string(a.dims), to_string(out));
   const Expr& k = a.dims[rank - 1];
-  if (!a.strides[rank - 1].is(1) && !k.is(1)) return fmt::format("A's k stride is {}, not 1", a.strides[rank - 1].str());
+  if (!a.strides[rank - 1].is(1) && !k.is(1))
+    return fmt::format("A's k stride is {}, not 1", a.strides[rank - 1].str());
   for (size_t d = 0; d + 1 < rank; ++d)
-    if (a.dims[d] != out[d]) return fmt::format("A is {}, the output {}", to_string(a.dims), to_string(out));
+    if (a.dims[d] != out[d])
+      return fmt::format("A is {}, the output {}", to_string(a.dims), to_string(out));
   if (b.constant) {
-    if (b.dims.size() != 2 || !is_static(b.dims)) return fmt::format("constant B is {}, not [k, n]", to_string(b.dims));
+    if (b.dims.size() != 2 || !is_static(b.dims))
+      return fmt::format("constant B is {}, not [k, n]", to_string(b.dims));
   } else {
-    if (b.dims.size() != rank) return fmt::format("B is {}, the output {}", to_string(b.dims), to_string(out));
+    if (b.dims.size() != rank)
+      return fmt::format("B is {}, the output {}", to_string(b.dims), to_string(out));
     for (size_t d = 0; d + 2 < rank; ++d)
-      if (b.dims[d] != out[d]) return fmt::format("B is {}, the output {}", to_string(b.dims), to_string(out));
+      if (b.dims[d] != out[d])
+        return fmt::format("B is {}, the output {}", to_string(b.dims), to_string(out));
   }
   const size_t b_rank = b.dims.size();
   if (b.dims[b_rank - 2] != k || b.dims[b_rank - 1] != out[rank - 1])
-    return fmt::format("B is {} for A {} and output {}", to_string(b.dims), to_string(a.dims), to_string(out));
+    return fmt::format("B is {} for A {} and output {}", to_string(b.dims), to_string(a.dims),
+                       to_string(out));
   return {};
 }
 
@@ -125,14 +135,16 @@ std::vector<Tactic> gemm_tactics(const BoundProblem& problem, const Machine& mac
   const std::vector<Axis> axes = merged_axes(problem, problem.inputs[1].constant);
   int64_t batch = 1;
   for (size_t i = 0; i + 1 < axes.size(); ++i) batch *= axes[i].extent;
-  const int64_t m = axes.back().extent, k = problem.inputs[0].dims.back(), n = problem.outputs[0].dims.back();
+  const int64_t m = axes.back().extent, k = problem.inputs[0].dims.back(),
+                n = problem.outputs[0].dims.back();
   const Blocks own = choose_blocks(m, n, k, batch, {}, machine, workers);
   std::vector<Tactic> out = {{}};
   const auto add = [&](int64_t rows, int64_t cols) {
     cols = std::min(round_up(std::max<int64_t>(cols, 1), kGemmPanel), round_up(n, kGemmPanel));
     rows = std::clamp<int64_t>(rows, 1, m);
     Tactic tactic{{"rows", rows}, {"cols", cols}};
-    if ((rows != own.rows || cols != own.cols) && std::find(out.begin(), out.end(), tactic) == out.end())
+    if ((rows != own.rows || cols != own.cols) &&
+        std::find(out.begin(), out.end(), tactic) == out.end())
       out.push_back(std::move(tactic));
   };
   if (m == 0 || n == 0) return out;
@@ -143,7 +155,8 @@ std::vector<Tactic> gemm_tactics(const BoundProblem& problem, const Machine& mac
   return out;
 }
 
-Launch gemm_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine, int workers) {
+Launch gemm_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine,
+                 int workers) {
   const BoundOperand &a = problem.inputs[0], &b = problem.inputs[1];
   const auto first = static_cast<size_t>(problem.problem->epilogue_inputs);
   const std::vector<Axis> axes = merged_axes(problem, b.constant);
@@ -166,9 +179,11 @@ Launch gemm_bind(const BoundProblem& problem, const Tactic& tactic, const Machin
       s.output_batch[o][i] = axes[i].strides[axes[i].strides.size() - problem.outputs.size() + o];
   }
   s.a_row = rows.strides[0];
-  for (size_t o = 0; o < operands; ++o) s.operand[o] = {rows.strides[2 + o], problem.inputs[first + o].strides.back()};
+  for (size_t o = 0; o < operands; ++o)
+    s.operand[o] = {rows.strides[2 + o], problem.inputs[first + o].strides.back()};
   for (size_t o = 0; o < problem.outputs.size(); ++o)
-    s.output[o] = {rows.strides[rows.strides.size() - problem.outputs.size() + o], problem.outputs[o].strides.back()};
+    s.output[o] = {rows.strides[rows.strides.size() - problem.outputs.size() + o],
+                   problem.outputs[o].strides.back()};
   s.packed_b = b.constant;
   if (!b.constant) {
     s.b_row = b.strides[b.strides.size() - 2];

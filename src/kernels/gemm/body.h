@@ -29,13 +29,14 @@ void pack_block(const float* from, int64_t row, int64_t col, int64_t k, int64_t 
   }
 }
 
-void gemm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-              void*) noexcept {
+void gemm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+              void* scratch, void*) noexcept {
   GemmState s;
   __builtin_memcpy(&s, launch.state.data(), sizeof s);
   const int64_t row_block = task % s.row_blocks, col_block = task / s.row_blocks % s.col_blocks;
   int64_t batch = task / (s.row_blocks * s.col_blocks);
-  int64_t a_at = 0, b_at = 0, operand_at[EpilogueCode::kMaxOperands] = {}, output_at[EpilogueCode::kMaxResults] = {};
+  int64_t a_at = 0, b_at = 0, operand_at[EpilogueCode::kMaxOperands] = {},
+          output_at[EpilogueCode::kMaxResults] = {};
   for (int64_t axis = s.batch_axes - 1; axis >= 0; --axis) {
     const int64_t index = batch % s.batch[axis];
     batch /= s.batch[axis];
@@ -44,7 +45,8 @@ void gemm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
     for (int o = 0; o < s.epilogue.operands; ++o) operand_at[o] += index * s.operand_batch[o][axis];
     for (int o = 0; o < s.epilogue.results; ++o) output_at[o] += index * s.output_batch[o][axis];
   }
-  const int64_t row = row_block * s.m / s.row_blocks, rows = (row_block + 1) * s.m / s.row_blocks - row;
+  const int64_t row = row_block * s.m / s.row_blocks,
+                rows = (row_block + 1) * s.m / s.row_blocks - row;
   const int64_t col = col_block * s.block_cols;
   const int64_t cols = s.n - col < s.block_cols ? s.n - col : s.block_cols;
 
@@ -59,15 +61,21 @@ void gemm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
   }
   TileOperand operands[EpilogueCode::kMaxOperands];
   for (int o = 0; o < s.epilogue.operands; ++o)
-    operands[o] = {static_cast<const float*>(args.inputs[s.epilogue_inputs + o]) + operand_at[o] + row * s.operand[o].row +
-                       col * s.operand[o].col,
+    operands[o] = {static_cast<const float*>(args.inputs[s.epilogue_inputs + o]) + operand_at[o] +
+                       row * s.operand[o].row + col * s.operand[o].col,
                    s.operand[o].row, s.operand[o].col};
   TileOutput outputs[EpilogueCode::kMaxResults];
   for (int o = 0; o < s.epilogue.results; ++o)
-    outputs[o] = {static_cast<float*>(args.outputs[o]) + output_at[o] + row * s.output[o].row + col * s.output[o].col,
+    outputs[o] = {static_cast<float*>(args.outputs[o]) + output_at[o] + row * s.output[o].row +
+                      col * s.output[o].col,
                   s.output[o].row, s.output[o].col};
-  const RowsA a{static_cast<const float*>(args.inputs[0]) + a_at + row * s.a_row, s.a_row,
-                launch.state.data() + kGemmStateWords, s.segments, s.length, s.last, s.flush};
+  const RowsA a{static_cast<const float*>(args.inputs[0]) + a_at + row * s.a_row,
+                s.a_row,
+                launch.state.data() + kGemmStateWords,
+                s.segments,
+                s.length,
+                s.last,
+                s.flush};
   matrix_block(a, rows, b, s.k * kPanel, cols, s.epilogue, operands, outputs, tile);
 }
 

@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel gemm_f32_avx2;
-const CpuKernel gemm_f32_avx2{"gemm_f32_avx2", "gemm", Isa::avx2, gemm_accepts, gemm_tactics, gemm_bind, gemm_run};
+const CpuKernel gemm_f32_avx2{"gemm_f32_avx2", "gemm",    Isa::avx2, gemm_accepts,
+                              gemm_tactics,    gemm_bind, gemm_run};
 }  // namespace vitrail

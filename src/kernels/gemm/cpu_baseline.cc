@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel gemm_f32_baseline;
-const CpuKernel gemm_f32_baseline{"gemm_f32_baseline", "gemm", Isa::baseline, gemm_accepts, gemm_tactics, gemm_bind, gemm_run};
+const CpuKernel gemm_f32_baseline{"gemm_f32_baseline", "gemm",    Isa::baseline, gemm_accepts,
+                                  gemm_tactics,        gemm_bind, gemm_run};
 }  // namespace vitrail

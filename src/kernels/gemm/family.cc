@@ -10,7 +10,8 @@
 
 namespace vitrail {
 
-void pack_panels(const float* dense, int64_t row, int64_t col, int64_t k, int64_t n, float* packed) {
+void pack_panels(const float* dense, int64_t row, int64_t col, int64_t k, int64_t n,
+                 float* packed) {
   for (int64_t j = 0; j < n; j += kGemmPanel) {
     const int64_t wide = std::min(kGemmPanel, n - j);
     for (int64_t l = 0; l < k; ++l, packed += kGemmPanel) {
@@ -22,7 +23,8 @@ void pack_panels(const float* dense, int64_t row, int64_t col, int64_t k, int64_
 }
 
 double gemm_tolerance(int64_t count) {
-  const auto k = static_cast<double>(count), chunk = static_cast<double>(std::min(count, kGemmChunk));
+  const auto k = static_cast<double>(count),
+             chunk = static_cast<double>(std::min(count, kGemmChunk));
   return 4 + 0.41 * std::sqrt(chunk * k);
 }
 
@@ -30,14 +32,16 @@ namespace {
 
 Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
   if (index != 1) return dense;
-  require(dense.rank() == 2, Code::internal, "gemm packs B of rank 2, not {} in {}", to_string(dense.dims()), problem.str());
+  require(dense.rank() == 2, Code::internal, "gemm packs B of rank 2, not {} in {}",
+          to_string(dense.dims()), problem.str());
   const int64_t k = dense.dims()[0], n = dense.dims()[1];
   Tensor out(DType::f32, {(n + kGemmPanel - 1) / kGemmPanel, k, kGemmPanel});
   pack_panels(dense.data<float>(), n, 1, k, n, out.mutable_data<float>());
   return out;
 }
 
-void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   Tensor own(DType::f64, problem.outputs[0].dims);
   const Dims& dims = own.dims();
   const int64_t n = dims.back(), m = dims[dims.size() - 2], k = inputs[0].dims().back();
@@ -68,7 +72,12 @@ double tolerance(const BoundProblem& problem) {
 
 }  // namespace
 
-const KernelFamily gemm_family{
-    .name = "gemm", .pack = pack, .reference = reference, .samples = gemm_samples, .flop = flop, .tolerance = tolerance, .bench = gemm_bench};
+const KernelFamily gemm_family{.name = "gemm",
+                               .pack = pack,
+                               .reference = reference,
+                               .samples = gemm_samples,
+                               .flop = flop,
+                               .tolerance = tolerance,
+                               .bench = gemm_bench};
 
 }  // namespace vitrail

@@ -2,13 +2,13 @@
 // The matrix microkernel, shared by gemm, conv and conv_transpose. Included by the files compiled
 // per ISA.
 //
-// C[m x n] = A[m x K] * B[K x n]. B lies in panels of 16 columns (gemm/family.h). A is read in place:
-// element (i, k) is a[i * lda + segments[k / length] + k % length], so that a window of a padded
-// image is a matrix with one segment a kernel row, without being copied out. Measured on Zen 5,
-// broadcasting from such rows reaches 95 % of the FMA peak, so packing A would gain nothing.
+// C[m x n] = A[m x K] * B[K x n]. B lies in panels of 16 columns (gemm/family.h). A is read in
+// place: element (i, k) is a[i * lda + segments[k / length] + k % length], so that a window of a
+// padded image is a matrix with one segment a kernel row, without being copied out. Measured on Zen
+// 5, broadcasting from such rows reaches 95 % of the FMA peak, so packing A would gain nothing.
 //
-// Every element is accumulated in the same order whatever the tiling, thread or batch: k ascending in
-// float32, in chunks of about kChunk products whose sums are added up in order (which bounds the
+// Every element is accumulated in the same order whatever the tiling, thread or batch: k ascending
+// in float32, in chunks of about kChunk products whose sums are added up in order (which bounds the
 // rounding error by chunk length plus chunk count instead of K).
 #pragma once
 #include "kernels/epilogue_body.h"
@@ -28,13 +28,13 @@ struct RowsA {
   int64_t flush;            ///< segments to a chunk
 };
 
-/// What a block writes: through the epilogue to `outputs`; element (i, j) of the block belongs to row
-/// i and column j of all operands.
+/// What a block writes: through the epilogue to `outputs`; element (i, j) of the block belongs to
+/// row i and column j of all operands.
 struct BlockOut {
   const EpilogueCode* code;
   const TileOperand* operands;
   const TileOutput* outputs;
-  float* tile;     ///< kTileFloats floats, then the epilogue's scratch
+  float* tile;  ///< kTileFloats floats, then the epilogue's scratch
 };
 constexpr int kMaxTile = 12 * 32 > 6 * 64 ? 12 * 32 : 6 * 64;
 
@@ -46,7 +46,8 @@ struct Acc {
 // Rows 3g..3g+2 share a pointer, so that 12 rows and the panels fit the general registers.
 template <int MR, int NV>
 inline __attribute__((always_inline)) void accumulate(Acc<MR, NV>& acc, const float* a, int64_t lda,
-                                                      const float* b, int64_t panel, int64_t length) {
+                                                      const float* b, int64_t panel,
+                                                      int64_t length) {
   constexpr int W = Vec::kWidth, kGroups = (MR + 2) / 3;
   const char* rows[kGroups];
 #pragma GCC unroll 8
@@ -83,14 +84,16 @@ void micro(const RowsA& a, const float* b, int64_t panel, int cols, const BlockO
   int64_t in_chunk = 0;
   bool spilled = false;
   for (int64_t s = 0; s < a.count; ++s) {
-    accumulate<MR, NV>(acc, a.data + a.segments[s], a.lda, b, panel, s + 1 < a.count ? a.length : a.last);
+    accumulate<MR, NV>(acc, a.data + a.segments[s], a.lda, b, panel,
+                       s + 1 < a.count ? a.length : a.last);
     b += a.length * kPanel;
     if (++in_chunk == a.flush && s + 1 < a.count) {
       in_chunk = 0;
       float* to = out.tile;
       for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
-        for (int j = 0; j < NV; ++j, to += W) (spilled ? Vec::load(to) + acc.v[i][j] : acc.v[i][j]).store(to);
+        for (int j = 0; j < NV; ++j, to += W)
+          (spilled ? Vec::load(to) + acc.v[i][j] : acc.v[i][j]).store(to);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
@@ -114,7 +117,8 @@ void micro(const RowsA& a, const float* b, int64_t panel, int cols, const BlockO
       const float* bias = out.operands[code.bias].data;
       Vec bv[NV];
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) bv[j] = j + 1 < NV ? Vec::load(bias + j * W) : load_upto(bias + j * W, last);
+      for (int j = 0; j < NV; ++j)
+        bv[j] = j + 1 < NV ? Vec::load(bias + j * W) : load_upto(bias + j * W, last);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
@@ -158,16 +162,21 @@ using Micro = void (*)(const RowsA&, const float*, int64_t, int, const BlockOut&
 // are for few rows, where the accumulators of one row would wait for each other.
 #if defined(__AVX512F__)
 constexpr int kMaxRows = 12;
-constexpr Micro kNarrow[kMaxRows] = {micro<1, 1>, micro<2, 1>, micro<3, 1>, micro<4, 1>,  micro<5, 1>,  micro<6, 1>,
-                                     micro<7, 1>, micro<8, 1>, micro<9, 1>, micro<10, 1>, micro<11, 1>, micro<12, 1>};
-constexpr Micro kUsual[kMaxRows] = {micro<1, 2>, micro<2, 2>, micro<3, 2>, micro<4, 2>,  micro<5, 2>,  micro<6, 2>,
-                                    micro<7, 2>, micro<8, 2>, micro<9, 2>, micro<10, 2>, micro<11, 2>, micro<12, 2>};
+constexpr Micro kNarrow[kMaxRows] = {micro<1, 1>, micro<2, 1>,  micro<3, 1>,  micro<4, 1>,
+                                     micro<5, 1>, micro<6, 1>,  micro<7, 1>,  micro<8, 1>,
+                                     micro<9, 1>, micro<10, 1>, micro<11, 1>, micro<12, 1>};
+constexpr Micro kUsual[kMaxRows] = {micro<1, 2>, micro<2, 2>,  micro<3, 2>,  micro<4, 2>,
+                                    micro<5, 2>, micro<6, 2>,  micro<7, 2>,  micro<8, 2>,
+                                    micro<9, 2>, micro<10, 2>, micro<11, 2>, micro<12, 2>};
 constexpr int kWideRows = 6;
-constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>, micro<4, 4>, micro<5, 4>, micro<6, 4>};
+constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>,
+                                    micro<4, 4>, micro<5, 4>, micro<6, 4>};
 #else
 constexpr int kMaxRows = 6;
-constexpr Micro kNarrow[kMaxRows] = {micro<1, 1>, micro<2, 1>, micro<3, 1>, micro<4, 1>, micro<5, 1>, micro<6, 1>};
-constexpr Micro kUsual[kMaxRows] = {micro<1, 2>, micro<2, 2>, micro<3, 2>, micro<4, 2>, micro<5, 2>, micro<6, 2>};
+constexpr Micro kNarrow[kMaxRows] = {micro<1, 1>, micro<2, 1>, micro<3, 1>,
+                                     micro<4, 1>, micro<5, 1>, micro<6, 1>};
+constexpr Micro kUsual[kMaxRows] = {micro<1, 2>, micro<2, 2>, micro<3, 2>,
+                                    micro<4, 2>, micro<5, 2>, micro<6, 2>};
 constexpr int kWideRows = 3;
 constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>};
 #endif
@@ -175,8 +184,9 @@ constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>};
 /// m rows by n columns of the product; `b` is the panel of the first column, panels `panel` floats
 /// apart. `out` describes the block's first element. `tile`: kMaxTile floats and the epilogue's
 /// scratch for a tile of that size.
-void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n, const EpilogueCode& code,
-                  const TileOperand* operands, const TileOutput* outputs, float* tile) {
+void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n,
+                  const EpilogueCode& code, const TileOperand* operands, const TileOutput* outputs,
+                  float* tile) {
   constexpr int W = Vec::kWidth;
   const bool low = m <= kWideRows;
   const int64_t most = low ? kWideRows : kMaxRows;
@@ -190,7 +200,8 @@ void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n, 
     RowsA strip_a = a;
     strip_a.data += row * a.lda;
     for (int32_t o = 0; o < code.operands; ++o)
-      row_operands[o] = {operands[o].data + row * operands[o].row, operands[o].row, operands[o].col};
+      row_operands[o] = {operands[o].data + row * operands[o].row, operands[o].row,
+                         operands[o].col};
     for (int32_t r = 0; r < code.results; ++r)
       row_outputs[r] = {outputs[r].data + row * outputs[r].row, outputs[r].row, outputs[r].col};
     for (int64_t col = 0; col < n;) {
@@ -199,9 +210,11 @@ void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n, 
       const Micro* table = vectors == 4 ? kWide : vectors == 2 ? kUsual : kNarrow;
       const int cols = static_cast<int>(left < vectors * W ? left : vectors * W);
       for (int32_t o = 0; o < code.operands; ++o)
-        at_operands[o] = {row_operands[o].data + col * row_operands[o].col, row_operands[o].row, row_operands[o].col};
+        at_operands[o] = {row_operands[o].data + col * row_operands[o].col, row_operands[o].row,
+                          row_operands[o].col};
       for (int32_t r = 0; r < code.results; ++r)
-        at_outputs[r] = {row_outputs[r].data + col * row_outputs[r].col, row_outputs[r].row, row_outputs[r].col};
+        at_outputs[r] = {row_outputs[r].data + col * row_outputs[r].col, row_outputs[r].row,
+                         row_outputs[r].col};
       table[rows - 1](strip_a, b + col / kPanel * panel + col % kPanel, panel, cols, out);
       col += cols;
     }

@@ -40,7 +40,8 @@ Problem constant_b(Shape rows, int64_t k, int64_t n, int epilogue) {
 }
 
 /// B of each batch: row-major, or transposed (k stride 1) as the keys of an attention are.
-Problem dynamic_b(const Expr& batch, const Expr& m, const Expr& k, const Expr& n, bool transposed, bool shared) {
+Problem dynamic_b(const Expr& batch, const Expr& m, const Expr& k, const Expr& n, bool transposed,
+                  bool shared) {
   Problem p;
   p.family = "gemm";
   Operand b = dense({batch, k, n});
@@ -53,7 +54,10 @@ Problem dynamic_b(const Expr& batch, const Expr& m, const Expr& k, const Expr& n
 }
 
 BenchCase bench_case(int64_t m, int64_t n, int64_t k, int epilogue = 1) {
-  return {fmt::format("{}x{}x{}{}", m, n, k, epilogue == 2 ? "+gelu" : epilogue == 5 ? "+residual" : ""),
+  return {fmt::format("{}x{}x{}{}", m, n, k,
+                      epilogue == 2   ? "+gelu"
+                      : epilogue == 5 ? "+residual"
+                                      : ""),
           constant_b({m}, k, n, epilogue)};
 }
 
@@ -74,15 +78,24 @@ void add_sample_epilogue(Problem& p, int which) {
     p.epilogue.results = {last};
   };
   switch (which) {
-    case 0: return;
-    case 1: return set({bias}, {{add, 0, 1}});
-    case 2: return set({bias}, {{add, 0, 1}, {gelu, 2}});
-    case 3: return set({bias}, {{add, 1, 0}, {swish, 2, 0, 1.702f}});
-    case 4: return set({}, {{relu, 0}});
-    case 5: return set({bias, residual}, {{add, 0, 1}, {add, 2, 3}});
-    case 6: return set({residual, bias}, {{add, 0, 2}, {gelu, 3}, {add, 4, 1}});
+    case 0:
+      return;
+    case 1:
+      return set({bias}, {{add, 0, 1}});
+    case 2:
+      return set({bias}, {{add, 0, 1}, {gelu, 2}});
+    case 3:
+      return set({bias}, {{add, 1, 0}, {swish, 2, 0, 1.702f}});
+    case 4:
+      return set({}, {{relu, 0}});
+    case 5:
+      return set({bias, residual}, {{add, 0, 1}, {add, 2, 3}});
+    case 6:
+      return set({residual, bias}, {{add, 0, 2}, {gelu, 3}, {add, 4, 1}});
     // Interpreted: a gate, a column that repeats, a value used twice, buffers used again.
-    case 7: return set({residual, column}, {{sigmoid, 1}, {mul, 0, 3}, {add, 4, 2}, {tanh, 5}, {mul, 6, 5}, {sub, 7, 3}});
+    case 7:
+      return set({residual, column},
+                 {{sigmoid, 1}, {mul, 0, 3}, {add, 4, 2}, {tanh, 5}, {mul, 6, 5}, {sub, 7, 3}});
     // Two outputs: the sum before and after the activation.
     default: {
       set({bias}, {{add, 0, 1}, {gelu_tanh, 2}});
@@ -94,13 +107,15 @@ void add_sample_epilogue(Problem& p, int which) {
 
 std::vector<Problem> gemm_samples() {
   std::vector<Problem> out;
-  const Expr m = Expr::symbol("m"), b = Expr::symbol("b"), k = Expr::symbol("k"), n = Expr::symbol("n");
+  const Expr m = Expr::symbol("m"), b = Expr::symbol("b"), k = Expr::symbol("k"),
+             n = Expr::symbol("n");
   // Widths around a panel and a vector, depths around a chunk.
   const int64_t widths[] = {1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 62, 64, 100, 124, 130};
   const int64_t depths[] = {1, 31, 64, 7, 385, 48, 3, 200, 31, 800, 5, 16, 97, 31, 64};
   for (int e = 0; e < kSampleEpilogues; ++e)
     for (size_t i = static_cast<size_t>(e) % 2; i < std::size(widths); i += 2)
-      out.push_back(constant_b({m}, depths[(i + static_cast<size_t>(e)) % std::size(depths)], widths[i], e));
+      out.push_back(
+          constant_b({m}, depths[(i + static_cast<size_t>(e)) % std::size(depths)], widths[i], e));
   out.push_back(constant_b({b, m}, 33, 65, 5));
   out.push_back(constant_b({b, 1}, 96, 50, 1));
   out.push_back(constant_b({197}, 96, 96, 2));
@@ -128,7 +143,8 @@ std::vector<Problem> gemm_samples() {
   Problem views;
   views.family = "gemm";
   views.epilogue_inputs = 2;
-  views.inputs = {{DType::f32, {b, 3, m, 8}, {m * 24, 8, 24, 1}}, {DType::f32, {b, 3, 8, m}, {m * 24, 8, 1, 24}}};
+  views.inputs = {{DType::f32, {b, 3, m, 8}, {m * 24, 8, 24, 1}},
+                  {DType::f32, {b, 3, 8, m}, {m * 24, 8, 1, 24}}};
   views.outputs = {dense({b, 3, m, m})};
   out.push_back(views);
   return out;

@@ -13,10 +13,12 @@ Refusal gram_accepts(const Problem& p) {
   if (!p.epilogue.identity()) return "gram has no epilogue";
   const Operand &x = p.inputs[0], &out = p.outputs[0];
   if (x.dtype != DType::f32 || out.dtype != DType::f32) return "gram computes f32 from f32";
-  if (x.dims.size() != 3 && x.dims.size() != 4) return fmt::format("x is {}, of rank 3 or 4", to_string(x.dims));
+  if (x.dims.size() != 3 && x.dims.size() != 4)
+    return fmt::format("x is {}, of rank 3 or 4", to_string(x.dims));
   if (!x.dims.back().is_constant()) return "channels are not constant";
   // The partial sums of a task: 1024 channels are 8 MiB.
-  if (x.dims.back().constant() > 1024) return fmt::format("{} channels, at most 1024", x.dims.back().constant());
+  if (x.dims.back().constant() > 1024)
+    return fmt::format("{} channels, at most 1024", x.dims.back().constant());
   if (out.dims != Shape{x.dims[0], x.dims.back(), x.dims.back()})
     return fmt::format("x is {}, the output {}", to_string(x.dims), to_string(out.dims));
   return {};
@@ -46,7 +48,8 @@ Launch gram_bind(const BoundProblem& problem, const Tactic&, const Machine&, int
   launch.phase_ends = {s.batch * s.parts, s.batch * s.parts + s.batch};
   launch.tasks = launch.phase_ends.back();
   launch.scratch_bytes = static_cast<size_t>(kGramTile * s.padded) * sizeof(float);
-  launch.shared_bytes = static_cast<size_t>(s.batch * s.parts * s.padded * s.padded) * sizeof(double);
+  launch.shared_bytes =
+      static_cast<size_t>(s.batch * s.parts * s.padded * s.padded) * sizeof(double);
   append_state(launch.state, s);
   return launch;
 }

@@ -17,7 +17,8 @@ constexpr int kGramRows = 6;
 
 /// sums[i][j] += sum over `tokens` of x[t][row + i] * x[t][col + j], for MR rows and two vectors.
 template <int MR>
-void gram_tile(const float* x, int64_t padded, int64_t tokens, int64_t row, int64_t col, double* sums) {
+void gram_tile(const float* x, int64_t padded, int64_t tokens, int64_t row, int64_t col,
+               double* sums) {
   constexpr int W = Vec::kWidth, kWide = kGramVectors * W;
   Vec acc[MR][kGramVectors];
 #pragma GCC unroll 16
@@ -49,14 +50,17 @@ void gram_tile(const float* x, int64_t padded, int64_t tokens, int64_t row, int6
 
 using GramTile = void (*)(const float*, int64_t, int64_t, int64_t, int64_t, double*);
 #if defined(__AVX512F__)
-constexpr GramTile kGramTiles[kGramRows] = {gram_tile<1>, gram_tile<2>, gram_tile<3>,  gram_tile<4>,  gram_tile<5>,  gram_tile<6>,
-                                            gram_tile<7>, gram_tile<8>, gram_tile<9>, gram_tile<10>, gram_tile<11>, gram_tile<12>};
+constexpr GramTile kGramTiles[kGramRows] = {
+    gram_tile<1>, gram_tile<2>, gram_tile<3>, gram_tile<4>,  gram_tile<5>,  gram_tile<6>,
+    gram_tile<7>, gram_tile<8>, gram_tile<9>, gram_tile<10>, gram_tile<11>, gram_tile<12>};
 #else
-constexpr GramTile kGramTiles[kGramRows] = {gram_tile<1>, gram_tile<2>, gram_tile<3>, gram_tile<4>, gram_tile<5>, gram_tile<6>};
+constexpr GramTile kGramTiles[kGramRows] = {gram_tile<1>, gram_tile<2>, gram_tile<3>,
+                                            gram_tile<4>, gram_tile<5>, gram_tile<6>};
 #endif
 
 /// Partial sums of one part of the tokens: the upper triangle of `sums`, in blocks.
-void gram_part(const GramState& s, const float* x, int64_t first, int64_t last, float* tile, double* sums) {
+void gram_part(const GramState& s, const float* x, int64_t first, int64_t last, float* tile,
+               double* sums) {
   __builtin_memset(sums, 0, static_cast<size_t>(s.padded * s.padded) * sizeof(double));
   constexpr int64_t kWide = kGramVectors * Vec::kWidth;
   const int64_t c = s.channels;
@@ -70,7 +74,8 @@ void gram_part(const GramState& s, const float* x, int64_t first, int64_t last, 
         const int64_t left = c - l;
         const int rest = static_cast<int>(left < 0 ? 0 : left < Vec::kWidth ? left : Vec::kWidth);
         const float* at = from + (rest > 0 ? l : 0) * s.x_channel;
-        (s.x_channel == 1 ? load_upto(at, rest) : load_strided(at, s.x_channel, rest)).store(to + l);
+        (s.x_channel == 1 ? load_upto(at, rest) : load_strided(at, s.x_channel, rest))
+            .store(to + l);
       }
     }
     for (int64_t col = 0; col < c; col += kWide) {
@@ -84,8 +89,8 @@ void gram_part(const GramState& s, const float* x, int64_t first, int64_t last, 
   }
 }
 
-void gram_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-              void* shared) noexcept {
+void gram_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+              void* scratch, void* shared) noexcept {
   GramState s;
   __builtin_memcpy(&s, launch.state.data(), sizeof s);
   const int64_t area = s.padded * s.padded;
@@ -93,9 +98,11 @@ void gram_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
     const int64_t image = task / s.parts, part = task % s.parts;
     // Parts begin at whole tiles.
     const int64_t tokens = s.rows * s.cols, tiles = (tokens + kGramTile - 1) / kGramTile;
-    const int64_t first = part * tiles / s.parts * kGramTile, end = (part + 1) * tiles / s.parts * kGramTile;
-    gram_part(s, static_cast<const float*>(args.inputs[0]) + image * s.x_batch, first, end < tokens ? end : tokens,
-              static_cast<float*>(scratch), static_cast<double*>(shared) + task * area);
+    const int64_t first = part * tiles / s.parts * kGramTile,
+                  end = (part + 1) * tiles / s.parts * kGramTile;
+    gram_part(s, static_cast<const float*>(args.inputs[0]) + image * s.x_batch, first,
+              end < tokens ? end : tokens, static_cast<float*>(scratch),
+              static_cast<double*>(shared) + task * area);
     return;
   }
   const int64_t image = task - s.batch * s.parts;
@@ -107,7 +114,8 @@ void gram_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
   float* out = static_cast<float*>(args.outputs[0]) + image * s.out_batch;
   for (int64_t i = 0; i < s.channels; ++i)
     for (int64_t j = i; j < s.channels; ++j)
-      out[i * s.out_row + j * s.out_col] = out[j * s.out_row + i * s.out_col] = static_cast<float>(sums[i * s.padded + j]);
+      out[i * s.out_row + j * s.out_col] = out[j * s.out_row + i * s.out_col] =
+          static_cast<float>(sums[i * s.padded + j]);
 }
 
 }  // namespace

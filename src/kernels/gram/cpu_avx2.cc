@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel gram_f32_avx2;
-const CpuKernel gram_f32_avx2{"gram_f32_avx2", "gram", Isa::avx2, gram_accepts, gram_tactics, gram_bind, gram_run};
+const CpuKernel gram_f32_avx2{"gram_f32_avx2", "gram",    Isa::avx2, gram_accepts,
+                              gram_tactics,    gram_bind, gram_run};
 }  // namespace vitrail

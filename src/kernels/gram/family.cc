@@ -11,7 +11,8 @@ namespace {
 
 int64_t tokens_of(const Dims& x) { return element_count(Dims(x.begin() + 1, x.end() - 1)); }
 
-void reference(const BoundProblem&, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem&, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   const Dims& x = inputs[0].dims();
   const int64_t c = x.back(), tokens = tokens_of(x);
   double* to = outputs[0].mutable_data<double>();
@@ -42,8 +43,9 @@ Problem problem_of(Shape x) {
 
 std::vector<Problem> samples() {
   const Expr b = Expr::symbol("b"), h = Expr::symbol("h"), w = Expr::symbol("w");
-  std::vector<Problem> out = {problem_of({b, h, w, 31}), problem_of({2, h, 62}),     problem_of({1, w, 124}),
-                              problem_of({1, 5000, 7}),  problem_of({b, h, w, 1}),   problem_of({1, h, 33}),
+  std::vector<Problem> out = {problem_of({b, h, w, 31}), problem_of({2, h, 62}),
+                              problem_of({1, w, 124}),   problem_of({1, 5000, 7}),
+                              problem_of({b, h, w, 1}),  problem_of({1, h, 33}),
                               problem_of({2, 2113, 16}), problem_of({1, 63, 70, 40})};
   // A window of channels inside wider rows, and channels first.
   Problem window = problem_of({b, h, 9, 20});
@@ -62,8 +64,9 @@ double flop(const BoundProblem& problem) {
 }
 
 double tolerance(const BoundProblem& problem) {
-  // Off the diagonal as a matrix product with chunks of a tile (gemm_tolerance); on it the sums grow
-  // as t / 3 and the same walk ends at 6 * sqrt(t^3 / 81) * 2^-24 of t / 3, 16 units for a tile.
+  // Off the diagonal as a matrix product with chunks of a tile (gemm_tolerance); on it the sums
+  // grow as t / 3 and the same walk ends at 6 * sqrt(t^3 / 81) * 2^-24 of t / 3, 16 units for a
+  // tile.
   const auto tokens = static_cast<double>(tokens_of(problem.inputs[0].dims));
   return 20 + 0.41 * std::sqrt(std::min(tokens, static_cast<double>(kGramTile)) * tokens);
 }
@@ -76,7 +79,12 @@ std::vector<BenchCase> bench() {
 
 }  // namespace
 
-const KernelFamily gram_family{
-    .name = "gram", .pack = nullptr, .reference = reference, .samples = samples, .flop = flop, .tolerance = tolerance, .bench = bench};
+const KernelFamily gram_family{.name = "gram",
+                               .pack = nullptr,
+                               .reference = reference,
+                               .samples = samples,
+                               .flop = flop,
+                               .tolerance = tolerance,
+                               .bench = bench};
 
 }  // namespace vitrail

@@ -6,24 +6,31 @@
 namespace vitrail {
 
 Refusal spectral_accepts(const Problem& p) {
-  if (p.inputs.size() != 6 || p.outputs.size() != 1) return "spectral has six inputs and one output";
+  if (p.inputs.size() != 6 || p.outputs.size() != 1)
+    return "spectral has six inputs and one output";
   if (!p.epilogue.identity()) return "spectral has no epilogue";
   for (const auto* list : {&p.inputs, &p.outputs})
     for (const Operand& operand : *list)
-      if (operand.dtype != DType::f32) return fmt::format("an operand is {}, not f32", name_of(operand.dtype));
+      if (operand.dtype != DType::f32)
+        return fmt::format("an operand is {}, not f32", name_of(operand.dtype));
   const Shape &g = p.inputs[0].dims, &m = p.outputs[0].dims;
   if (g.size() != 3 || m.size() != 3 || g[1] != g[2] || g[0] != m[0] || g[1] != m[1])
     return fmt::format("G is {} and M {}, not [b, c, c] and [b, c, o]", to_string(g), to_string(m));
   if (!g[1].is_constant() || !m[2].is_constant()) return "channels are not constant";
   const int64_t heads = p.integer("heads", 1);
   const Shape& q = p.inputs[1].dims;
-  if (q.size() != 2 || q[0] != g[1] || !q[1].is_constant()) return fmt::format("Wq is {} for G {}", to_string(q), to_string(g));
-  if (heads < 1 || q[1].constant() % heads != 0) return fmt::format("{} columns in {} heads", q[1].constant(), heads);
+  if (q.size() != 2 || q[0] != g[1] || !q[1].is_constant())
+    return fmt::format("Wq is {} for G {}", to_string(q), to_string(g));
+  if (heads < 1 || q[1].constant() % heads != 0)
+    return fmt::format("{} columns in {} heads", q[1].constant(), heads);
   if (p.inputs[2].dims != q || p.inputs[3].dims != q)
-    return fmt::format("Wq is {}, Wk {}, Wv {}", to_string(q), to_string(p.inputs[2].dims), to_string(p.inputs[3].dims));
-  if (p.inputs[4].dims != Shape{heads}) return fmt::format("rescale is {} for {} heads", to_string(p.inputs[4].dims), heads);
+    return fmt::format("Wq is {}, Wk {}, Wv {}", to_string(q), to_string(p.inputs[2].dims),
+                       to_string(p.inputs[3].dims));
+  if (p.inputs[4].dims != Shape{heads})
+    return fmt::format("rescale is {} for {} heads", to_string(p.inputs[4].dims), heads);
   if (p.inputs[5].dims != Shape{q[1], m[2]})
-    return fmt::format("Wproj is {} for Wq {} and M {}", to_string(p.inputs[5].dims), to_string(q), to_string(m));
+    return fmt::format("Wproj is {} for Wq {} and M {}", to_string(p.inputs[5].dims), to_string(q),
+                       to_string(m));
   return {};
 }
 
@@ -60,7 +67,8 @@ Launch spectral_bind(const BoundProblem& problem, const Tactic&, const Machine&,
   const int64_t head = (5 * s.channels + 2 * s.depth + 2) * s.padded;
   const int64_t rows = s.out;
   launch.scratch_bytes = static_cast<size_t>(head > rows ? head : rows) * sizeof(double);
-  launch.shared_bytes = static_cast<size_t>(s.batch * s.channels * s.heads * s.depth) * sizeof(double);
+  launch.shared_bytes =
+      static_cast<size_t>(s.batch * s.channels * s.heads * s.depth) * sizeof(double);
   append_state(launch.state, s);
   return launch;
 }

@@ -11,7 +11,7 @@ struct MatrixStrides {
 /// What run() needs, inside Launch::state.
 struct SpectralState {
   int64_t batch, channels, heads, depth, out;  ///< depth: columns of a head
-  int64_t padded;  ///< depth rounded up to whole vectors of doubles
+  int64_t padded;                              ///< depth rounded up to whole vectors of doubles
   int64_t g_batch, m_batch, rescale_step;
   MatrixStrides g, q, k, v, proj, m;
   int64_t row_blocks;  ///< tasks of the second phase for one image
@@ -19,7 +19,9 @@ struct SpectralState {
 };
 
 Refusal spectral_accepts(const Problem& problem);
-std::vector<Tactic> spectral_tactics(const BoundProblem& problem, const Machine& machine, int workers);
-Launch spectral_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine, int workers);
+std::vector<Tactic> spectral_tactics(const BoundProblem& problem, const Machine& machine,
+                                     int workers);
+Launch spectral_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine,
+                     int workers);
 
 }  // namespace vitrail

@@ -11,9 +11,11 @@ namespace {
 
 /// Columns [first, first + cols) of a strided float matrix, as a matrix of doubles with rows of
 /// `pitch`, zero beyond `cols`.
-void widen(const float* from, MatrixStrides at, int64_t rows, int64_t first, int64_t cols, int64_t pitch, double* to) {
+void widen(const float* from, MatrixStrides at, int64_t rows, int64_t first, int64_t cols,
+           int64_t pitch, double* to) {
   for (int64_t i = 0; i < rows; ++i, to += pitch) {
-    for (int64_t j = 0; j < cols; ++j) to[j] = static_cast<double>(from[i * at.row + (first + j) * at.col]);
+    for (int64_t j = 0; j < cols; ++j)
+      to[j] = static_cast<double>(from[i * at.row + (first + j) * at.col]);
     for (int64_t j = cols; j < pitch; ++j) to[j] = 0;
   }
 }
@@ -25,11 +27,13 @@ inline void add_scaled(double a, const double* __restrict row, double* __restric
 }
 
 /// to [c x n] = G [c x c] * w [c x n].
-void times_gram(const float* g, MatrixStrides at, int64_t c, const double* w, int64_t n, double* to) {
+void times_gram(const float* g, MatrixStrides at, int64_t c, const double* w, int64_t n,
+                double* to) {
   for (int64_t i = 0; i < c; ++i) {
     double* row = to + i * n;
     for (int64_t j = 0; j < n; ++j) row[j] = 0;
-    for (int64_t l = 0; l < c; ++l) add_scaled(static_cast<double>(g[i * at.row + l * at.col]), w + l * n, row, n);
+    for (int64_t l = 0; l < c; ++l)
+      add_scaled(static_cast<double>(g[i * at.row + l * at.col]), w + l * n, row, n);
   }
 }
 
@@ -45,10 +49,11 @@ void norms_of(const double* w, const double* gw, int64_t c, int64_t n, double ep
 }
 
 /// Columns of Wv blockdiag(A^T) that belong to one head: to[c, j] for j < depth, `pitch` apart.
-void spectral_head(const SpectralState& s, const KernelArgs& args, int64_t image, int64_t head, double* scratch,
-                   double* to, int64_t pitch) {
+void spectral_head(const SpectralState& s, const KernelArgs& args, int64_t image, int64_t head,
+                   double* scratch, double* to, int64_t pitch) {
   const int64_t c = s.channels, d = s.depth, n = s.padded;
-  double *q = scratch, *k = q + c * n, *v = k + c * n, *gq = v + c * n, *gk = gq + c * n, *a = gk + c * n;
+  double *q = scratch, *k = q + c * n, *v = k + c * n, *gq = v + c * n, *gk = gq + c * n,
+         *a = gk + c * n;
   double *mixed = a + d * n, *q_norm = mixed + d * n, *k_norm = q_norm + n;
   const float* g = static_cast<const float*>(args.inputs[0]) + image * s.g_batch;
   widen(static_cast<const float*>(args.inputs[1]), s.q, c, head * d, d, n, q);
@@ -62,7 +67,8 @@ void spectral_head(const SpectralState& s, const KernelArgs& args, int64_t image
   for (int64_t i = 0; i < d * n; ++i) a[i] = mixed[i] = 0;
   for (int64_t l = 0; l < c; ++l)
     for (int64_t i = 0; i < d; ++i) add_scaled(k[l * n + i], gq + l * n, a + i * n, n);
-  const double rescale = static_cast<double>(static_cast<const float*>(args.inputs[4])[head * s.rescale_step]);
+  const double rescale =
+      static_cast<double>(static_cast<const float*>(args.inputs[4])[head * s.rescale_step]);
   // Softmax of each row, which becomes a column of `mixed`.
   for (int64_t i = 0; i < d; ++i) {
     double* row = a + i * n;
@@ -82,8 +88,8 @@ void spectral_head(const SpectralState& s, const KernelArgs& args, int64_t image
   }
 }
 
-void spectral_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-                  void* shared) noexcept {
+void spectral_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+                  void* scratch, void* shared) noexcept {
   SpectralState s;
   __builtin_memcpy(&s, launch.state.data(), sizeof s);
   const int64_t wide = s.heads * s.depth;
@@ -99,7 +105,8 @@ void spectral_run(const BoundProblem&, const Launch& launch, const KernelArgs& a
   const float* proj = static_cast<const float*>(args.inputs[5]);
   float* out = static_cast<float*>(args.outputs[0]) + image * s.m_batch;
   double* row = static_cast<double*>(scratch);
-  for (int64_t i = block * s.channels / s.row_blocks; i < (block + 1) * s.channels / s.row_blocks; ++i) {
+  for (int64_t i = block * s.channels / s.row_blocks; i < (block + 1) * s.channels / s.row_blocks;
+       ++i) {
     for (int64_t j = 0; j < s.out; ++j) row[j] = 0;
     for (int64_t l = 0; l < wide; ++l) {
       const double a = left[i * wide + l];

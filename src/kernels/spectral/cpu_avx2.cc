@@ -3,5 +3,6 @@
 
 namespace vitrail {
 extern const CpuKernel spectral_f32_avx2;
-const CpuKernel spectral_f32_avx2{"spectral_f32_avx2", "spectral", Isa::avx2, spectral_accepts, spectral_tactics, spectral_bind, spectral_run};
+const CpuKernel spectral_f32_avx2{"spectral_f32_avx2", "spectral",    Isa::avx2,   spectral_accepts,
+                                  spectral_tactics,    spectral_bind, spectral_run};
 }  // namespace vitrail

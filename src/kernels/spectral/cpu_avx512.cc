@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel spectral_f32_avx512;
-const CpuKernel spectral_f32_avx512{"spectral_f32_avx512", "spectral", Isa::avx512, spectral_accepts, spectral_tactics, spectral_bind, spectral_run};
+const CpuKernel spectral_f32_avx512{"spectral_f32_avx512", "spectral",       Isa::avx512,
+                                    spectral_accepts,      spectral_tactics, spectral_bind,
+                                    spectral_run};
 }  // namespace vitrail

@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel spectral_f32_baseline;
-const CpuKernel spectral_f32_baseline{"spectral_f32_baseline", "spectral", Isa::baseline, spectral_accepts, spectral_tactics, spectral_bind, spectral_run};
+const CpuKernel spectral_f32_baseline{
+    "spectral_f32_baseline", "spectral",    Isa::baseline, spectral_accepts,
+    spectral_tactics,        spectral_bind, spectral_run};
 }  // namespace vitrail

@@ -8,11 +8,13 @@ namespace vitrail {
 namespace {
 
 /// Straight from the definition, through q, k and v's products with G.
-void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   const int64_t c = inputs[0].dims()[1], wide = inputs[1].dims()[1], o = inputs[5].dims()[1];
   const int64_t heads = problem.problem->integer("heads", 1), d = wide / heads;
   const double eps = problem.problem->number("eps", 1e-12);
-  const double *wq = inputs[1].data<double>(), *wk = inputs[2].data<double>(), *wv = inputs[3].data<double>();
+  const double *wq = inputs[1].data<double>(), *wk = inputs[2].data<double>(),
+               *wv = inputs[3].data<double>();
   const double *rescale = inputs[4].data<double>(), *proj = inputs[5].data<double>();
   double* to = outputs[0].mutable_data<double>();
   for (int64_t b = 0; b < inputs[0].dims()[0]; ++b) {
@@ -32,18 +34,21 @@ void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, s
       const int64_t first = i / d * d;
       std::vector<double> row;
       for (int64_t j = first; j < first + d; ++j)
-        row.push_back(rescale[i / d] * form(wk, i, wq, j) / (k_norm[static_cast<size_t>(i)] * q_norm[static_cast<size_t>(j)]));
+        row.push_back(rescale[i / d] * form(wk, i, wq, j) /
+                      (k_norm[static_cast<size_t>(i)] * q_norm[static_cast<size_t>(j)]));
       const double most = *std::max_element(row.begin(), row.end());
       double sum = 0;
       for (double& x : row) sum += x = std::exp(x - most);
       for (int64_t l = 0; l < c; ++l)
         for (int64_t j = 0; j < d; ++j)
-          mixed[static_cast<size_t>(l * wide + i)] += wv[l * wide + first + j] * row[static_cast<size_t>(j)] / sum;
+          mixed[static_cast<size_t>(l * wide + i)] +=
+              wv[l * wide + first + j] * row[static_cast<size_t>(j)] / sum;
     }
     for (int64_t l = 0; l < c; ++l)
       for (int64_t j = 0; j < o; ++j) {
         double sum = 0;
-        for (int64_t i = 0; i < wide; ++i) sum += mixed[static_cast<size_t>(l * wide + i)] * proj[i * o + j];
+        for (int64_t i = 0; i < wide; ++i)
+          sum += mixed[static_cast<size_t>(l * wide + i)] * proj[i * o + j];
         *to++ = sum;
       }
   }
@@ -60,8 +65,8 @@ Problem problem_of(const Expr& b, int64_t c, int64_t heads, int64_t d, int64_t o
     return out;
   };
   const int64_t wide = heads * d;
-  p.inputs = {dense({b, c, c}, false),   dense({c, wide}, true), dense({c, wide}, true),
-              dense({c, wide}, true), dense({heads}, true),   dense({wide, o}, true)};
+  p.inputs = {dense({b, c, c}, false), dense({c, wide}, true), dense({c, wide}, true),
+              dense({c, wide}, true),  dense({heads}, true),   dense({wide, o}, true)};
   p.outputs = {dense({b, c, o}, false)};
   p.ints = {{"heads", heads}};
   p.floats = {{"eps", eps}};
@@ -74,7 +79,7 @@ std::vector<Problem> samples() {
   // Inputs are uniform, not a Gram matrix, so that half of the squared norms are negative: with the
   // least norm at 1 the logits stay moderate, with the usual one the rows become one-hot.
   std::vector<Problem> out = {problem_of(b, 31, 1, 31, 31, 1.0), problem_of(2, 62, 2, 31, 62, 1.0),
-                              problem_of(1, 20, 4, 5, 17, 1.0),  problem_of(1, 9, 3, 2, 4, 1e-12),
+                              problem_of(1, 20, 4, 5, 17, 1.0), problem_of(1, 9, 3, 2, 4, 1e-12),
                               problem_of(3, 1, 1, 1, 1, 1.0)};
   Problem strided = problem_of(2, 12, 2, 6, 10, 1.0);
   strided.inputs[0].strides = {200, 16, 1};
@@ -85,15 +90,17 @@ std::vector<Problem> samples() {
 }
 
 double flop(const BoundProblem& problem) {
-  const auto b = static_cast<double>(problem.inputs[0].dims[0]), c = static_cast<double>(problem.inputs[0].dims[1]);
-  const auto wide = static_cast<double>(problem.inputs[1].dims[1]), o = static_cast<double>(problem.outputs[0].dims[2]);
+  const auto b = static_cast<double>(problem.inputs[0].dims[0]),
+             c = static_cast<double>(problem.inputs[0].dims[1]);
+  const auto wide = static_cast<double>(problem.inputs[1].dims[1]),
+             o = static_cast<double>(problem.outputs[0].dims[2]);
   const double depth = wide / static_cast<double>(problem.problem->integer("heads", 1));
   return 2 * b * (2 * c * c * wide + 2 * c * wide * depth + c * wide * o);
 }
 
 double tolerance(const BoundProblem&) {
-  // The result is rounded to float32 once; float64 inside leaves nothing to see even where a logit of
-  // 1e6 magnifies an error of 1e-15.
+  // The result is rounded to float32 once; float64 inside leaves nothing to see even where a logit
+  // of 1e6 magnifies an error of 1e-15.
   return 2;
 }
 
@@ -105,7 +112,12 @@ std::vector<BenchCase> bench() {
 
 }  // namespace
 
-const KernelFamily spectral_family{
-    .name = "spectral", .pack = nullptr, .reference = reference, .samples = samples, .flop = flop, .tolerance = tolerance, .bench = bench};
+const KernelFamily spectral_family{.name = "spectral",
+                                   .pack = nullptr,
+                                   .reference = reference,
+                                   .samples = samples,
+                                   .flop = flop,
+                                   .tolerance = tolerance,
+                                   .bench = bench};
 
 }  // namespace vitrail

@@ -15,13 +15,14 @@ namespace vitrail {
 //   ints        heads;   floats   eps (1e-12), the least norm, as torch.nn.functional.normalize
 //
 // With q = X Wq and so on (no bias), K^T Q = Wk^T G Wq and the squared norm of column j of q is
-// (Wq^T G Wq)[j, j], so q, k and v are never needed. For each head, over its columns i of k and j of q:
+// (Wq^T G Wq)[j, j], so q, k and v are never needed. For each head, over its columns i of k and j
+// of q:
 //
 //   A[i, j] = softmax over j of rescale * (k_i . q_j) / (max(|k_i|, eps) * max(|q_j|, eps))
 //   M = Wv * blockdiag(A^T) * Wproj,    so that the attention's projected output is X M
 //
-// Squared norms below zero, which rounding of G can cause, count as zero. Everything is float64 inside.
-// Algebra and error: docs/design.md; exact in real arithmetic.
+// Squared norms below zero, which rounding of G can cause, count as zero. Everything is float64
+// inside. Algebra and error: docs/design.md; exact in real arithmetic.
 extern const KernelFamily spectral_family;
 
 }  // namespace vitrail
