@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/inverted/body.h"
+
+namespace vitrail {
+extern const CpuKernel inverted_f32_avx512;
+const CpuKernel inverted_f32_avx512{"inverted_f32_avx512", "inverted",       Isa::avx512,
+                                    inverted_accepts,      inverted_tactics, inverted_bind,
+                                    inverted_run};
+}  // namespace vitrail
