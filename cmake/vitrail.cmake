@@ -21,15 +21,19 @@ function(vitrail_layer name)
   target_link_libraries(vitrail_${name} PUBLIC fmt::fmt ${ARG_LINKS})
 endfunction()
 
-# vitrail_test(name SOURCES ... LINKS layers ...): a GoogleTest executable known to ctest, run in the source folder.
+# vitrail_test(name [SLOW] SOURCES ... LINKS layers ...): a GoogleTest executable known to ctest, run in the source
+# folder. SLOW: only in `./dev test --all`.
 function(vitrail_test name)
   if(NOT VITRAIL_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "SLOW" "" "SOURCES;LINKS" ${ARGN})
   find_package(GTest REQUIRED)
   add_executable(${name} ${ARG_SOURCES})
   vitrail_settings(${name})
   target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gtest_main GTest::gmock Threads::Threads)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  if(ARG_SLOW)
+    set_tests_properties(${name} PROPERTIES LABELS slow)
+  endif()
 endfunction()
