@@ -5,6 +5,8 @@
 #include <set>
 #include <unordered_set>
 
+#include "ir/control_flow.h"
+
 namespace vitrail::ir {
 namespace {
 std::string unique_name(std::map<std::string, uint32_t, std::less<>>& used, const std::string& wanted) {
@@ -353,7 +355,8 @@ void Graph::infer(NodeId id) {
       return new_data_symbol(clean, bound);
     };
     ctx.ranges = symbol_ranges();
-    op.infer(ctx);
+    if (n.bodies.empty()) op.infer(ctx);
+    else infer_control_flow(*this, n, ctx);
     for (size_t i = 0; i < n.outputs.size(); ++i) {
       if (!n.outputs[i].valid()) continue;
       Value& out = value(n.outputs[i]);
@@ -374,7 +377,8 @@ void Graph::infer(NodeId id) {
 
 void Graph::infer_all() {
   for (NodeId id : topological_order()) {
-    for (auto& body : node(id).bodies) body->infer_all();
+    if (node(id).is_fusion())
+      for (auto& body : node(id).bodies) body->infer_all();
     infer(id);
   }
 }

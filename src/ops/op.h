@@ -142,6 +142,8 @@ struct Traits {
   bool reduction = false;
   /// Output extents depend on data, not only on shapes.
   bool data_shape = false;
+  /// If and Loop: what the op means is in its node's bodies; no reference and no samples.
+  bool control = false;
 };
 
 /// What an op means; the one place where it is defined. The IR holds each op in the newest form
