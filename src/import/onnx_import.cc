@@ -6,7 +6,7 @@
 
 #include <climits>
 
-#include "import/file_kind.h"
+#include "base/sniff.h"
 #include "import/onnx_builder.h"
 #include "import/op_history.h"
 
@@ -19,18 +19,20 @@ constexpr size_t kLargestModel = INT_MAX;
 
 void parse(Bytes bytes, onnx::ModelProto& proto) {
   require(!bytes.empty(), Code::bad_input, "the file is empty");
-  const std::string foreign = recognise_foreign_file(bytes.first(std::min<size_t>(bytes.size(), 256)));
-  require(foreign.empty(), Code::bad_input, "not an ONNX model but {}", foreign);
   require(bytes.size() <= kLargestModel, Code::bad_input,
           "{} bytes, and an ONNX file ends at 2 GiB; save the weights as external data", bytes.size());
   google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   google::protobuf::io::CodedInputStream coded(&stream);
-  const bool ok = proto.ParseFromCodedStream(&coded) && coded.ConsumedEntireMessage();
-  require(ok, Code::bad_input, "not an ONNX model, or a damaged or truncated one ({} bytes)", bytes.size());
+  const bool whole = proto.ParseFromCodedStream(&coded) && coded.ConsumedEntireMessage();
+  // Text can happen to be valid protobuf, so a missing graph is a sign of another kind of file too.
+  if (whole && proto.has_graph()) return;
+  const std::string_view kind = content_kind(bytes);
+  require(kind == kUnknownKind, Code::bad_input, "expected an ONNX model, found {}", kind);
+  fail(Code::bad_input, "expected an ONNX model, found {}", whole ? "protobuf data without a graph"
+                                                                  : "another kind of file or a damaged or truncated model");
 }
 
 void check_header(const onnx::ModelProto& proto) {
-  require(proto.has_graph(), Code::bad_input, "no ONNX model: it has no graph");
   require(proto.has_ir_version(), Code::bad_input, "the model does not say its IR version");
   require(proto.ir_version() >= kOldestIrVersion && proto.ir_version() <= kNewestIrVersion, Code::unsupported,
           "IR version {}; versions {} to {} are supported (ONNX opsets {} to {})", proto.ir_version(), kOldestIrVersion,
