@@ -1,10 +1,8 @@
 # vitrail_onnx_proto: ONNX's protobuf classes, generated at build time from the `onnx-ml.proto` that
 # the PyPI package `onnx` carries. The file is never part of this repository.
-set(VITRAIL_ONNX_PROTO "" CACHE FILEPATH "onnx-ml.proto of the PyPI package onnx (empty: look in .venv)")
+set(VITRAIL_ONNX_PROTO "$ENV{VITRAIL_ONNX_PROTO}" CACHE FILEPATH
+  "onnx-ml.proto of the PyPI package onnx (empty: look in .venv)")
 set(proto "${VITRAIL_ONNX_PROTO}")
-if(NOT proto AND DEFINED ENV{VITRAIL_ONNX_PROTO})
-  set(proto "$ENV{VITRAIL_ONNX_PROTO}")
-endif()
 if(NOT proto)
   file(GLOB found "${PROJECT_SOURCE_DIR}/.venv/lib/python*/site-packages/onnx/onnx-ml.proto")
   if(found)
@@ -12,9 +10,9 @@ if(NOT proto)
   endif()
 endif()
 if(NOT proto OR NOT EXISTS "${proto}")
-  message(FATAL_ERROR "onnx-ml.proto not found${proto}: run `./dev setup`, which installs the Python package "
-    "that carries it into .venv, or pass -DVITRAIL_ONNX_PROTO=/path/to/onnx-ml.proto (also read from "
-    "the environment).")
+  message(FATAL_ERROR "onnx-ml.proto not found (looked for '${proto}' and in .venv): run `./dev setup`, which "
+    "installs the Python package that carries it into .venv, or pass -DVITRAIL_ONNX_PROTO=/path/to/onnx-ml.proto "
+    "or set VITRAIL_ONNX_PROTO in the environment.")
 endif()
 find_package(Protobuf REQUIRED)
 

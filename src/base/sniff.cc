@@ -20,6 +20,7 @@ constexpr Magic kMagics[] = {
     {"\x93NUMPY"sv, "a numpy array (.npy)"},
     {"PK\x03\x04"sv, "a zip archive (.npz, PyTorch checkpoint)"},
     {"PK\x05\x06"sv, "an empty zip archive"},
+    {"\x89VTR\r\n\x1a\n"sv, "a Vitrail plan"},
     {"\x89HDF\r\n\x1a\n"sv, "an HDF5 file"},
     {"\x1f\x8b"sv, "a gzip file (decompress it first)"},
     {"\xfd"
