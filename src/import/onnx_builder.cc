@@ -35,16 +35,17 @@ std::string label(const onnx::NodeProto& node, int index) {
 // process: nodes refer to ops by address.
 const OpDef& placeholder_op(const std::string& domain, const std::string& name) {
   struct Entry {
-    std::string name, domain;
+    std::string name, domain, shown;
     OpDef def;
   };
   static std::mutex mutex;
   static std::deque<Entry> entries;
   const std::lock_guard lock(mutex);
   for (const Entry& entry : entries)
-    if (entry.name == name && entry.domain == domain) return entry.def;
-  Entry& entry = entries.emplace_back(Entry{name, domain, {}});
-  entry.def.name = entry.name.c_str();
+    if (entry.name == name && entry.domain == printable(domain)) return entry.def;
+  Entry& entry = entries.emplace_back(Entry{name, printable(domain), {}, {}});
+  entry.shown = printable(name);
+  entry.def.name = entry.shown.c_str();
   entry.def.domain = entry.domain.c_str();
   entry.def.max_inputs = entry.def.max_outputs = kMany;
   entry.def.infer = [](InferContext&) { fail(Code::unsupported, "this op is not supported"); };
@@ -708,6 +709,7 @@ void Scope::add_if(onnx::NodeProto& node, const std::string& name) {
   made.inputs = inputs_of(node);
   std::vector<BodyBuilder> bodies;
   bodies.reserve(2);
+  const size_t unsupported_before = model_.unsupported.size();
   std::vector<ValueId> captured;
   for (const char* branch : {"then_branch", "else_branch"}) {
     with_context(branch, [&] {
@@ -721,6 +723,7 @@ void Scope::add_if(onnx::NodeProto& node, const std::string& name) {
     for (const auto& [outer, inner] : bodies.back().captures())
       if (std::find(captured.begin(), captured.end(), outer) == captured.end()) captured.push_back(outer);
   }
+  if (model_.unsupported.size() > unsupported_before) return add_unsupported(node, name, 0, "");
   made.inputs.insert(made.inputs.end(), captured.begin(), captured.end());
   for (BodyBuilder& body : bodies) made.bodies.push_back(body.close(graph_, captured));
   finish_control_flow(node, std::move(made));
@@ -742,6 +745,7 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
   for (const auto& input : node.input()) made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
   made.inputs.resize(static_cast<size_t>(2 + carried));
   BodyBuilder body(*this, proto, "body");
+  const size_t unsupported_before = model_.unsupported.size();
   with_context("body", [&] {
     body.add_input(proto.input(0).name(), DType::i64, {});
     body.add_input(proto.input(1).name(), DType::boolean, {});
@@ -752,6 +756,7 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
     }
     body.build();
   });
+  if (model_.unsupported.size() > unsupported_before) return add_unsupported(node, name, 0, "");
   merge_symbols(graph_, body.graph());
   std::vector<ValueId> captured;
   for (const auto& [outer, inner] : body.captures()) captured.push_back(outer);
