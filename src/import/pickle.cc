@@ -18,13 +18,13 @@ class PickleMachine {
       : document_(document), reader_(data, std::move(name)), allowed_(allowed) {}
 
   void run() {
-    require(reader_.left() <= kMaxBytes, Code::unsupported, "{}: a pickle of {} bytes, at most {} are read",
-            reader_.name(), reader_.left(), kMaxBytes);
-    while (step()) {
-    }
+    while (step())
+      require(reader_.position() <= kMaxBytes, Code::unsupported,
+              "{}: a pickle of more than {} bytes", reader_.name(), kMaxBytes);
     require(stack_.size() == 1 && marks_.empty(), Code::bad_input,
             "{}: damaged pickle: {} values left at its end, expected 1", reader_.name(), stack_.size());
     document_.root_ = stack_[0];
+    document_.consumed_ = reader_.position();
   }
 
  private:

@@ -40,15 +40,20 @@ class PickleDocument {
   using Allowed = bool (*)(std::string_view global);
   /// `data` must outlive the document.
   PickleDocument(Bytes data, std::string name, Allowed allowed);
+  PickleDocument(PickleDocument&&) = default;  // values point into texts_, which a copy would not be
 
   const PickleValue& root() const { return values_[root_]; }
   const PickleValue& at(uint32_t index) const { return values_[index]; }
+  uint32_t size() const { return static_cast<uint32_t>(values_.size()); }
+  /// Bytes of `data` up to the pickle's end.
+  size_t consumed() const { return consumed_; }
 
  private:
   friend class PickleMachine;
   std::deque<PickleValue> values_;
   std::deque<std::string> texts_;  // names put together from two pieces
   uint32_t root_ = 0;
+  size_t consumed_ = 0;
 };
 
 }  // namespace vitrail

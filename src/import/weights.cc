@@ -2,17 +2,13 @@
 #include "import/weights.h"
 
 #include "base/sniff.h"
+#include "import/pytorch_legacy.h"
 #include "import/pytorch_zip.h"
 #include "import/safetensors.h"
 
 namespace vitrail {
 namespace {
-using namespace std::string_view_literals;
-
 bool is_safetensors(Bytes bytes) { return bytes.size() > 8 && bytes[8] == std::byte{'{'}; }
-
-// torch.save before 1.6: a pickle of this number, then four more pickles and the raw storages.
-constexpr std::string_view kLegacyPyTorch = "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8\x50\x19."sv;
 }  // namespace
 
 WeightFile::WeightFile(std::string path, std::string format, NamedTensors tensors)
@@ -39,10 +35,8 @@ WeightFile load_weights(const std::string& path) {
   }
   if (is_safetensors(shared.bytes))
     return {path, "safetensors", read_safetensors(shared, name).tensors};
-  require(!text.starts_with(kLegacyPyTorch), Code::unsupported,
-          "{}: a PyTorch file of the format before version 1.6; save it again with a newer PyTorch: "
-          "torch.save(torch.load(file, weights_only=True), file)",
-          name);
+  if (is_pytorch_legacy(shared.bytes))
+    return {path, "PyTorch checkpoint", read_pytorch_legacy(shared, name)};
   fail(Code::bad_input, "{}: expected weights (.npz, .safetensors, PyTorch .pth or .pt), found {}",
        name, content_kind(shared.bytes));
 }

@@ -27,9 +27,9 @@ class WeightFile {
   std::unordered_map<std::string, size_t> index_;
 };
 
-/// Reads .npz, .safetensors or a PyTorch zip checkpoint (.pth, .pt), told apart by content, not by
-/// name. Throws Error(bad_input) for a damaged file or one of another kind (naming the kind),
-/// Error(unsupported) for older PyTorch formats and for what a parser does not do.
+/// Reads .npz, .safetensors or a PyTorch checkpoint (.pth, .pt; the zip format and the one before
+/// version 1.6), told apart by content, not by name. Throws Error(bad_input) for a damaged file or
+/// one of another kind (naming the kind), Error(unsupported) for what a parser does not do.
 WeightFile load_weights(const std::string& path);
 
 }  // namespace vitrail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "import/weights.h"
 
+#include "import/pytorch_legacy.h"
 #include "import/pytorch_zip.h"
 #include "import/safetensors.h"
 #include "import/weights_testing.h"
@@ -240,6 +241,58 @@ TEST(PyTorchZip, TruncationAndFlips) {
     EXPECT_THROW(read_pytorch_zip(Archive(shared(whole.substr(0, n)), "a")), Error) << n;
 }
 
+std::string legacy(const std::string& object, int64_t elements, const std::string& keys = "](" + pkl::text("0") + "e",
+                   const std::string& facts = pkl::dict({{"little_endian", "\x88"}})) {
+  return "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8\x50\x19." + pkl::document("M\xe9\x03") +
+         pkl::document(facts) + pkl::document(object) + pkl::document(keys) + le(elements) +
+         raw<float>({0, 1, 2, 3, 4, 5});
+}
+const std::string kLegacyObject = pkl::dict(
+    {{"w", pkl::tensor({.elements = 6, .dims = {2, 3}, .strides = {3, 1}, .view = "N"})},
+     {"t", pkl::tensor({.elements = 6, .offset = 1, .dims = {2}, .strides = {2}, .view = "N"})}});
+
+TEST(PyTorchLegacy, Reads) {
+  const NamedTensors out = read_pytorch_legacy(shared(legacy(kLegacyObject, 6)), "a");
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_TRUE(out[0].second.same(Tensor::of<float>({2, 3}, {0, 1, 2, 3, 4, 5})));
+  EXPECT_TRUE(out[1].second.same(Tensor::of<float>({2}, {1, 3})));
+}
+
+TEST(PyTorchLegacy, RefusesDamage) {
+  const auto refused = [](Code code, const std::string& part, const std::string& file) {
+    expect_error(code, part, [&] { read_pytorch_legacy(shared(file), "a"); });
+  };
+  const std::string twice = "](" + pkl::text("0") + pkl::text("0") + "e";
+  refused(Code::bad_input, "'os.system'", legacy(pkl::global("os", "system"), 6));
+  refused(Code::bad_input, "'os.system'", legacy(kLegacyObject, 6, pkl::global("os", "system")));
+  refused(Code::bad_input, "has 5 elements, expected 6", legacy(kLegacyObject, 5));
+  refused(Code::bad_input, "has -1 elements", legacy(kLegacyObject, -1));
+  refused(Code::bad_input, "listed twice", legacy(kLegacyObject, 6, twice));
+  refused(Code::bad_input, "never used", legacy(kLegacyObject, 6, "](" + pkl::text("9") + "e"));
+  refused(Code::bad_input, "is missing", legacy(kLegacyObject, 6, "]").substr(0, legacy(kLegacyObject, 6, "]").size() - 32));
+  refused(Code::bad_input, "no list", legacy(kLegacyObject, 6, "K\1"));
+  refused(Code::bad_input, "behind the last", legacy(kLegacyObject, 6) + "x");
+  refused(Code::unsupported, "big-endian", legacy(kLegacyObject, 6, "]", pkl::dict({{"little_endian", "\x89"}})));
+  refused(Code::unsupported, "a view", legacy(pkl::dict({{"w", pkl::tensor({.elements = 6, .view = ")"})}}), 6));
+  const pkl::TensorSpec one{.elements = 6, .dims = {6}, .strides = {1}}, other{.elements = 7, .dims = {6}, .strides = {1}};
+  refused(Code::bad_input, "in two ways", legacy(pkl::dict({{"a", pkl::tensor(one)}, {"b", pkl::tensor(other)}}), 6));
+}
+
+TEST(PyTorchLegacy, TruncationAndFlips) {
+  const std::string whole = legacy(kLegacyObject, 6);
+  for (size_t n = 0; n < whole.size(); ++n) {
+    EXPECT_THROW(read_pytorch_legacy(shared(whole.substr(0, n)), "a"), Error) << n;
+    for (int value = 0; value < 256; value += 5) {
+      std::string changed = whole;
+      changed[n] = static_cast<char>(value);
+      try {
+        read_pytorch_legacy(shared(changed), "a");
+      } catch (const Error&) {
+      }
+    }
+  }
+}
+
 TEST(Weights, TellsKindsApartByContent) {
   const TempFolder folder;
   const std::string torch = folder.put("a.bin", torch_zip(pkl::document(pkl::dict({{"w", kTensor}}))));
@@ -249,7 +302,7 @@ TEST(Weights, TellsKindsApartByContent) {
   const auto refused = [&](Code code, const std::string& part, const std::string& content) {
     expect_error(code, part, [&] { load_weights(folder.put("x", content)); });
   };
-  refused(Code::unsupported, "before version 1.6", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8\x50\x19.rest");
+  EXPECT_EQ(load_weights(folder.put("old.pth", legacy(kLegacyObject, 6))).format(), "PyTorch checkpoint");
   refused(Code::unsupported, "TorchScript", torch_zip(pkl::document("}"), {{"archive/constants.pkl", "x"}}));
   refused(Code::bad_input, "git lfs pull", "version https://git-lfs.github.com/spec/v1\n");
   refused(Code::bad_input, "HTML", "<!DOCTYPE html><html>");

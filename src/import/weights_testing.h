@@ -133,10 +133,11 @@ struct TensorSpec {
   int32_t elements = 0;
   int64_t offset = 0;
   Dims dims, strides;
+  std::string view;  ///< the sixth part of a storage's id, before PyTorch 1.6
 };
 inline std::string tensor(const TensorSpec& spec) {
   const std::string id = tuple({text("storage"), global("torch", spec.storage), text(spec.key),
-                                text("cpu"), integer(spec.elements)}) + "Q";
+                                text("cpu"), integer(spec.elements), spec.view}) + "Q";
   return global("torch._utils", "_rebuild_tensor_v2") +
          tuple({id, "\x8a\x08" + le(spec.offset), integers(spec.dims), integers(spec.strides), "\x89",
                 global("collections", "OrderedDict") + ")R"}) + "R";
