@@ -44,7 +44,8 @@ TEST(Resize, EqualsPillowToTheBit) {
       {5, 8, 5, 3, Filter::nearest, 0x5ae74bd0},  {5, 8, 5, 3, Filter::bilinear, 0x32857f92},
       {5, 8, 5, 3, Filter::bicubic, 0x57f51dae},  {5, 8, 5, 3, Filter::lanczos, 0xd33552ef},
       {5, 5, 8, 5, Filter::nearest, 0xbd930d2f},  {5, 5, 8, 5, Filter::bilinear, 0xb5cd415f},
-      {5, 5, 8, 5, Filter::bicubic, 0x33e4da42},  {5, 5, 8, 5, Filter::lanczos, 0xa8967223}};
+      {5, 5, 8, 5, Filter::bicubic, 0x33e4da42},  {5, 5, 8, 5, Filter::lanczos, 0xa8967223},
+      {9, 5, 4, 6, Filter::bicubic, 0xb28cae1b},  {9, 5, 4, 6, Filter::lanczos, 0x52e367b5}};
   for (const auto& c : cases) {
     const Image out = resize(made_up(c.from_height, c.from_width), c.height, c.width, c.filter);
     EXPECT_EQ(crc_of(out), c.crc) << c.from_height << "x" << c.from_width << " to " << c.height << "x"

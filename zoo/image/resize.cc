@@ -189,9 +189,16 @@ Image resize(const Image& picture, int height, int width, Filter filter) {
   if (filter == Filter::nearest) return resize_nearest(picture, height, width);
   const Kernel kernel = kernel_of(filter);
   if (width == picture.width) return resample_rows(picture, height, kernel);
+  if (height == picture.height) return resample_columns(picture, width, kernel);
+  // The order shows, because the picture between the passes is rounded to bytes.
+  const bool rows_first = height < picture.height &&
+                          picture.height - height > 2 * (int64_t{picture.width} - width);
+  if (rows_first) {
+    check_size(height, picture.width);
+    return resample_columns(resample_rows(picture, height, kernel), width, kernel);
+  }
   check_size(picture.height, width);
-  const Image narrow = resample_columns(picture, width, kernel);
-  return height == picture.height ? narrow : resample_rows(narrow, height, kernel);
+  return resample_rows(resample_columns(picture, width, kernel), height, kernel);
 }
 
 Image resize_shorter_side(const Image& picture, int side, Filter filter, int max_side) {
