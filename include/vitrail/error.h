@@ -8,13 +8,13 @@ namespace vitrail {
 /// What went wrong, in the terms of the program's exit codes (docs/errors.md).
 enum class Code : int {
   internal = 1,
-  usage = 2,        ///< wrong arguments of a command or of an API call
-  bad_input = 3,    ///< a file or tensor is damaged or contradicts itself
-  unsupported = 4,  ///< valid, but something this version does not do
-  resource = 5,     ///< out of memory, threads, device
-  io = 6,           ///< the file system refused
-  wrong_target = 7, ///< a plan for another machine or version
-  accuracy = 8,     ///< a check against the reference failed
+  usage = 2,         ///< wrong arguments of a command or of an API call
+  bad_input = 3,     ///< a file or tensor is damaged or contradicts itself
+  unsupported = 4,   ///< valid, but something this version does not do
+  resource = 5,      ///< out of memory, threads, device
+  io = 6,            ///< the file system refused
+  wrong_target = 7,  ///< a plan for another machine or version
+  accuracy = 8,      ///< a check against the reference failed
 };
 
 /// Name of a code as printed in messages: "bad input", "unsupported", ...

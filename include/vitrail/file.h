@@ -21,8 +21,9 @@ inline std::string_view as_text(Bytes bytes) {
 std::string read_file(const std::string& path, size_t limit);
 
 /// Writes a file that appears under its name complete or not at all: temporary name in the same
-/// folder, sync, rename. Every failure leaves the old file and throws Error(io) with the path and the
-/// system's reason; a target that exists and is not a regular file is refused with Error(usage).
+/// folder, sync, rename. Every failure leaves the old file and throws Error(io) with the path and
+/// the system's reason; a target that exists and is not a regular file is refused with
+/// Error(usage).
 void write_atomically(const std::string& path, std::span<const Bytes> chunks);
 void write_atomically(const std::string& path, std::string_view text);
 

@@ -103,8 +103,7 @@ void remove_stale_temporaries(const std::string& target) {
   if (listing == nullptr) return;  // creating the file reports what is wrong
   while (const dirent* entry = ::readdir(listing)) {
     if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
-    const Descriptor file(
-        ::openat(::dirfd(listing), entry->d_name, kOpenFlags | O_NOFOLLOW));
+    const Descriptor file(::openat(::dirfd(listing), entry->d_name, kOpenFlags | O_NOFOLLOW));
     struct stat info;
     if (file.get() >= 0 && ::fstat(file.get(), &info) == 0 && S_ISREG(info.st_mode) &&
         info.st_mtime + kAge < std::time(nullptr) && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0)
@@ -186,7 +185,8 @@ std::shared_ptr<const MappedFile> MappedFile::open_beneath(const std::string& di
     if (!last && (part.empty() || part == ".")) continue;
     require(part != ".." && !part.empty(), Code::bad_input,
             "external data {}: leaves the model's folder or names no file", quoted(relative));
-    const int flags = last ? kOpenFlags | O_NOFOLLOW : O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+    const int flags =
+        last ? kOpenFlags | O_NOFOLLOW : O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
     const int next = ::openat(at.get(), part.c_str(), flags);
     // O_NOFOLLOW gives ELOOP for a link, with O_DIRECTORY some kernels give ENOTDIR.
     struct stat info;
@@ -225,7 +225,8 @@ AtomicFile::AtomicFile(const std::string& path) : shown_(path) {
   remove_stale_temporaries(target_);
   static std::atomic<unsigned> counter{0};
   const std::string prefix =
-      (target_.find('/') == std::string::npos ? "" : folder_of(target_) + "/") + temporary_prefix(target_);
+      (target_.find('/') == std::string::npos ? "" : folder_of(target_) + "/") +
+      temporary_prefix(target_);
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = fmt::format("{}{}-{}", prefix, ::getpid(), counter++);
     descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -264,7 +265,8 @@ void AtomicFile::align(size_t alignment) {
 
 void AtomicFile::overwrite(uint64_t offset, Bytes bytes) {
   require(offset <= size_ && bytes.size() <= size_ - offset, Code::internal,
-          "{}: overwrite of bytes {}+{} in a file of {}", quoted(shown_), offset, bytes.size(), size_);
+          "{}: overwrite of bytes {}+{} in a file of {}", quoted(shown_), offset, bytes.size(),
+          size_);
   while (!bytes.empty()) {
     const ssize_t done = ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kPiece),
                                   static_cast<off_t>(offset));

@@ -22,9 +22,7 @@ struct Hasher::State {
 
 Hasher::Hasher() : state_(std::make_unique<State>()) { XXH3_128bits_reset(&state_->xxh); }
 Hasher::~Hasher() = default;
-void Hasher::update(Bytes bytes) {
-  XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size());
-}
+void Hasher::update(Bytes bytes) { XXH3_128bits_update(&state_->xxh, bytes.data(), bytes.size()); }
 Digest Hasher::digest() const { return to_digest(XXH3_128bits_digest(&state_->xxh)); }
 
 }  // namespace vitrail

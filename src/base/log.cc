@@ -19,7 +19,8 @@ struct Sink {
   LogSink call;
 };
 Sink& sink() {
-  static Sink* const instance = new Sink;  // never destroyed: threads may log while the process ends
+  static Sink* const instance =
+      new Sink;  // never destroyed: threads may log while the process ends
   return *instance;
 }
 
@@ -32,11 +33,16 @@ void write_to_stderr(LogLevel level, std::string_view message) {
 
 const char* name_of(LogLevel level) {
   switch (level) {
-    case LogLevel::debug: return "debug";
-    case LogLevel::info: return "info";
-    case LogLevel::warning: return "warning";
-    case LogLevel::error: return "error";
-    case LogLevel::off: return "off";
+    case LogLevel::debug:
+      return "debug";
+    case LogLevel::info:
+      return "info";
+    case LogLevel::warning:
+      return "warning";
+    case LogLevel::error:
+      return "error";
+    case LogLevel::off:
+      return "off";
   }
   return "unknown";
 }
@@ -58,8 +64,10 @@ LogLevel log_level() { return threshold; }
 void log_text(LogLevel level, std::string_view message) {
   if (level < threshold) return;
   const std::lock_guard lock(sink().mutex);
-  if (sink().call) sink().call(level, message);
-  else write_to_stderr(level, message);
+  if (sink().call)
+    sink().call(level, message);
+  else
+    write_to_stderr(level, message);
 }
 
 }  // namespace vitrail

@@ -67,8 +67,10 @@ class Shown : public Progress {
     const Clock::time_point now = Clock::now();
     if (now - drawn_ < interval) return;
     drawn_ = now;
-    if (bar_) draw();
-    else line(fmt::format("{}, {}", counts(), rest()));
+    if (bar_)
+      draw();
+    else
+      line(fmt::format("{}, {}", counts(), rest()));
   }
   void end() override {
     const std::lock_guard lock(terminal());
@@ -100,8 +102,7 @@ class Shown : public Progress {
         ::ioctl(::fileno(out_), TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 80;
     std::string text = fmt::format("{} {}  {}  {}", label_, counts(), rest(), detail_);
     constexpr size_t kBar = 24;
-    if (text.size() + kBar + 3 > columns)
-      text.resize(columns > kBar + 3 ? columns - kBar - 3 : 0);
+    if (text.size() + kBar + 3 > columns) text.resize(columns > kBar + 3 ? columns - kBar - 3 : 0);
     const double part = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 0;
     const auto full = static_cast<size_t>(std::clamp(part, 0.0, 1.0) * kBar);
     fmt::print(out_, "\r\x1b[K[{}{}{}{}] {}", color_ ? "\x1b[32m" : "", std::string(full, '#'),

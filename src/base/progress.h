@@ -35,7 +35,9 @@ class ProgressScope {
   ~ProgressScope() { progress_.end(); }
   ProgressScope(const ProgressScope&) = delete;
   ProgressScope& operator=(const ProgressScope&) = delete;
-  void advance(int64_t steps = 1, std::string_view detail = {}) { progress_.advance(steps, detail); }
+  void advance(int64_t steps = 1, std::string_view detail = {}) {
+    progress_.advance(steps, detail);
+  }
 
  private:
   Progress& progress_;

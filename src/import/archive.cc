@@ -14,7 +14,8 @@ constexpr uint32_t kEndSignature = 0x06054b50, kEnd64Signature = 0x06064b50;
 constexpr uint32_t kEnd64LocatorSignature = 0x07064b50;
 constexpr size_t kEndSize = 22, kEnd64LocatorSize = 20, kMaxComment = UINT16_MAX;
 constexpr uint16_t kStored = 0, kDeflated = 8, kZip64Extra = 1, kPaddingExtra = 0x4656;
-constexpr uint16_t kFlagEncrypted = 1, kFlagPatched = 32, kFlagStrongEncryption = 64, kFlagUtf8 = 0x800;
+constexpr uint16_t kFlagEncrypted = 1, kFlagPatched = 32, kFlagStrongEncryption = 64,
+                   kFlagUtf8 = 0x800;
 constexpr uint16_t kFlagMaskedHeader = 0x2000, kVersion = 45;
 // DEFLATE reaches 1:1032 on zeros; arrays that people store stay far below 100.
 constexpr uint64_t kMaxExpansion = 100, kFreeExpansion = uint64_t{64} << 20;
@@ -28,7 +29,8 @@ uint32_t crc_of(Bytes bytes) {
   constexpr size_t kPiece = size_t{1} << 30;  // zlib counts in 32 bits
   while (!bytes.empty()) {
     const Bytes piece = bytes.first(std::min(bytes.size(), kPiece));
-    crc = ::crc32(crc, reinterpret_cast<const Bytef*>(piece.data()), static_cast<uInt>(piece.size()));
+    crc =
+        ::crc32(crc, reinterpret_cast<const Bytef*>(piece.data()), static_cast<uInt>(piece.size()));
     bytes = bytes.subspan(piece.size());
   }
   return static_cast<uint32_t>(crc);
@@ -43,7 +45,8 @@ size_t find_end(Bytes file, const std::string& name) {
     reader.take(16, "end record");
     if (reader.number<uint16_t>("comment length") == comment) return at;
   }
-  fail(Code::bad_input, "{}: not a complete zip archive: its directory is missing (cut short?)", name);
+  fail(Code::bad_input, "{}: not a complete zip archive: its directory is missing (cut short?)",
+       name);
 }
 
 Directory locate_directory(Bytes file, const std::string& name) {
@@ -55,16 +58,16 @@ Directory locate_directory(Bytes file, const std::string& name) {
   out.entries = all;
   out.size = reader.number<uint32_t>("directory size");
   out.offset = reader.number<uint32_t>("directory offset");
-  require(disk == first && here == all, Code::unsupported, "{}: an archive split over several files",
-          name);
+  require(disk == first && here == all, Code::unsupported,
+          "{}: an archive split over several files", name);
   size_t directory_end = end;
   if (end >= kEnd64LocatorSize) {
     ByteReader locator(file.subspan(end - kEnd64LocatorSize), name);
     if (locator.number<uint32_t>("signature") == kEnd64LocatorSignature) {
       locator.take(4, "disk");
       const auto at = locator.number<uint64_t>("zip64 end record");
-      require(at <= file.size(), Code::bad_input, "{}: zip64 end record at {} of {} bytes", name, at,
-              file.size());
+      require(at <= file.size(), Code::bad_input, "{}: zip64 end record at {} of {} bytes", name,
+              at, file.size());
       ByteReader wide(file.subspan(static_cast<size_t>(at)), name);
       require(wide.number<uint32_t>("signature") == kEnd64Signature, Code::bad_input,
               "{}: no zip64 end record at {}", name, at);
@@ -111,7 +114,8 @@ bool leaves_folder(const std::string& name) {
 }
 }  // namespace
 
-Archive::Archive(SharedBytes file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
+Archive::Archive(SharedBytes file, std::string name)
+    : file_(std::move(file)), name_(std::move(name)) {
   read_directory();
   check_names_and_places();
 }
@@ -123,7 +127,8 @@ void Archive::read_directory() {
                     name_);
   for (uint64_t i = 0; i < directory.entries; ++i) {
     require(reader.number<uint32_t>("directory entry") == kCentralSignature, Code::bad_input,
-            "{}: damaged zip: directory entry {} of {} has no signature", name_, i, directory.entries);
+            "{}: damaged zip: directory entry {} of {} has no signature", name_, i,
+            directory.entries);
     reader.take(4, "versions");
     const auto flags = reader.number<uint16_t>("flags"), method = reader.number<uint16_t>("method");
     reader.take(4, "time");
@@ -145,8 +150,8 @@ void Archive::read_directory() {
     require((flags & (kFlagEncrypted | kFlagStrongEncryption | kFlagMaskedHeader)) == 0,
             Code::unsupported, "{} is encrypted; write the archive without a password", where);
     require((flags & kFlagPatched) == 0 && (method == kStored || method == kDeflated),
-            Code::unsupported, "{}: compression method {}; stored and deflated are supported", where,
-            method);
+            Code::unsupported, "{}: compression method {}; stored and deflated are supported",
+            where, method);
     member.deflated = method == kDeflated;
     require(member.deflated || member.size == packed, Code::bad_input,
             "{}: stored with {} bytes, declared with {}", where, packed, member.size);
@@ -168,8 +173,8 @@ void Archive::read_directory() {
     member.stored = local.take(packed, "the data");
     members_.push_back(std::move(member));
   }
-  require(reader.left() == 0, Code::bad_input, "{}: damaged zip: {} bytes too many in the directory",
-          name_, reader.left());
+  require(reader.left() == 0, Code::bad_input,
+          "{}: damaged zip: {} bytes too many in the directory", name_, reader.left());
 }
 
 void Archive::check_names_and_places() {
@@ -179,9 +184,10 @@ void Archive::check_names_and_places() {
   // A sum that wraps would pass the limit; each term alone is held below it first.
   const uint64_t limit = kFreeExpansion + kMaxExpansion * file_.bytes.size();
   for (const Member& member : members_) {
-    require(!leaves_folder(member.name), Code::bad_input, "{}: the name leaves the archive's folder",
+    require(!leaves_folder(member.name), Code::bad_input,
+            "{}: the name leaves the archive's folder", describe(member));
+    require(names.insert(member.name).second, Code::bad_input, "{} appears twice",
             describe(member));
-    require(names.insert(member.name).second, Code::bad_input, "{} appears twice", describe(member));
     if (!member.stored.empty()) places.push_back(member.stored);
     if (!member.deflated) continue;
     require(member.size <= limit && (expanded += member.size) <= limit, Code::bad_input,
@@ -214,8 +220,8 @@ SharedBytes Archive::read(const Member& member) const {
            std::make_shared<Tensor>(memory)};
     z_stream stream{};
     // Negative window bits: raw DEFLATE without zlib's own header.
-    require(::inflateInit2(&stream, -MAX_WBITS) == Z_OK, Code::resource, "{}: no memory to expand it",
-            describe(member));
+    require(::inflateInit2(&stream, -MAX_WBITS) == Z_OK, Code::resource,
+            "{}: no memory to expand it", describe(member));
     const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, ::inflateEnd);
     Bytes from = member.stored, to = out.bytes;
     int status = Z_OK;
@@ -235,8 +241,8 @@ SharedBytes Archive::read(const Member& member) const {
       status = ::inflate(&stream, Z_NO_FLUSH);
       from = from.subspan(in.size() - stream.avail_in);
       const size_t made = offered - stream.avail_out;
-      require(!space.empty() || made == 0, Code::bad_input, "{}: expands beyond the declared {} bytes",
-              describe(member), member.size);
+      require(!space.empty() || made == 0, Code::bad_input,
+              "{}: expands beyond the declared {} bytes", describe(member), member.size);
       if (!space.empty()) to = to.subspan(made);
     }
     require(status == Z_STREAM_END && to.empty() && from.empty(), Code::bad_input,

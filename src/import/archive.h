@@ -15,9 +15,9 @@ class Archive {
  public:
   struct Member {
     std::string name;
-    Bytes stored;             ///< as it lies in the file
+    Bytes stored;  ///< as it lies in the file
     bool deflated = false;
-    uint64_t size = 0;        ///< after expansion
+    uint64_t size = 0;  ///< after expansion
     uint32_t crc = 0;
   };
 

@@ -5,7 +5,8 @@
 
 namespace vitrail {
 
-Tensor tensor_over(DType dtype, const Dims& dims, const SharedBytes& data, const std::string& name) {
+Tensor tensor_over(DType dtype, const Dims& dims, const SharedBytes& data,
+                   const std::string& name) {
   const size_t item = size_of(dtype);
   const int64_t wanted = with_context(
       name, [&] { return checked_mul(element_count(dims), static_cast<int64_t>(item)); });

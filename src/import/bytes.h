@@ -27,14 +27,16 @@ class ByteReader {
 
   Bytes take(uint64_t count, const char* what) {
     require(count <= left(), Code::bad_input,
-            "{}: {} needs {} bytes at position {}, found {}: the file is cut short or damaged", name_,
-            what, count, position_, left());
+            "{}: {} needs {} bytes at position {}, found {}: the file is cut short or damaged",
+            name_, what, count, position_, left());
     const Bytes out = bytes_.subspan(position_, static_cast<size_t>(count));
     position_ += static_cast<size_t>(count);
     return out;
   }
   /// Bytes that were taken before.
-  Bytes seen(size_t begin, size_t count) const { return bytes_.first(position_).subspan(begin, count); }
+  Bytes seen(size_t begin, size_t count) const {
+    return bytes_.first(position_).subspan(begin, count);
+  }
   template <typename T>
   T number(const char* what) {
     T value;  // x86-64 is little-endian, like the formats
@@ -48,9 +50,9 @@ class ByteReader {
   size_t position_ = 0;
 };
 
-/// A tensor over little-endian row-major `data`, without copying where the address suits the element
-/// type. Throws Error(bad_input) naming `name` when the size does not fit the extents. Booleans
-/// other than 0 and 1 become 1, in a copy.
+/// A tensor over little-endian row-major `data`, without copying where the address suits the
+/// element type. Throws Error(bad_input) naming `name` when the size does not fit the extents.
+/// Booleans other than 0 and 1 become 1, in a copy.
 Tensor tensor_over(DType dtype, const Dims& dims, const SharedBytes& data, const std::string& name);
 
 /// A row-major copy of the elements that lie `strides` (in elements) apart from `first` on. The

@@ -126,9 +126,9 @@ struct ItemType {
 
 ItemType item_type(const std::string& descr, const std::string& name) {
   static constexpr std::pair<std::string_view, DType> kTypes[] = {
-      {"f2", DType::f16}, {"f4", DType::f32}, {"f8", DType::f64}, {"i1", DType::i8},
-      {"i2", DType::i16}, {"i4", DType::i32}, {"i8", DType::i64}, {"u1", DType::u8},
-      {"u2", DType::u16}, {"u4", DType::u32}, {"u8", DType::u64}, {"b1", DType::boolean},
+      {"f2", DType::f16},   {"f4", DType::f32}, {"f8", DType::f64}, {"i1", DType::i8},
+      {"i2", DType::i16},   {"i4", DType::i32}, {"i8", DType::i64}, {"u1", DType::u8},
+      {"u2", DType::u16},   {"u4", DType::u32}, {"u8", DType::u64}, {"b1", DType::boolean},
       {"?", DType::boolean}};
   std::string_view text = descr;
   bool big = false;
@@ -141,8 +141,8 @@ ItemType item_type(const std::string& descr, const std::string& name) {
   require(!text.starts_with('O'), Code::unsupported,
           "{}: object arrays (pickled Python objects) are not read; save numeric arrays", name);
   fail(Code::unsupported,
-       "{}: element type '{}' is not supported (float16/32/64, int and uint 8 to 64, bool are)", name,
-       printable(descr));
+       "{}: element type '{}' is not supported (float16/32/64, int and uint 8 to 64, bool are)",
+       name, printable(descr));
 }
 
 void swap_bytes(std::byte* data, size_t count, size_t item) {
@@ -188,26 +188,52 @@ Tensor load_npy(const std::string& path) {
 std::string npy_header(const Tensor& tensor) {
   std::string_view code;
   switch (tensor.dtype()) {
-    case DType::f32: code = "<f4"; break;
-    case DType::f64: code = "<f8"; break;
-    case DType::f16: code = "<f2"; break;
-    case DType::i8: code = "|i1"; break;
-    case DType::i16: code = "<i2"; break;
-    case DType::i32: code = "<i4"; break;
-    case DType::i64: code = "<i8"; break;
-    case DType::u8: code = "|u1"; break;
-    case DType::u16: code = "<u2"; break;
-    case DType::u32: code = "<u4"; break;
-    case DType::u64: code = "<u8"; break;
-    case DType::boolean: code = "|b1"; break;
+    case DType::f32:
+      code = "<f4";
+      break;
+    case DType::f64:
+      code = "<f8";
+      break;
+    case DType::f16:
+      code = "<f2";
+      break;
+    case DType::i8:
+      code = "|i1";
+      break;
+    case DType::i16:
+      code = "<i2";
+      break;
+    case DType::i32:
+      code = "<i4";
+      break;
+    case DType::i64:
+      code = "<i8";
+      break;
+    case DType::u8:
+      code = "|u1";
+      break;
+    case DType::u16:
+      code = "<u2";
+      break;
+    case DType::u32:
+      code = "<u4";
+      break;
+    case DType::u64:
+      code = "<u8";
+      break;
+    case DType::boolean:
+      code = "|b1";
+      break;
     default:
       fail(Code::unsupported, "numpy has no element type {}; cast the tensor first",
            name_of(tensor.dtype()));
   }
   std::string shape;
   for (const int64_t extent : tensor.dims()) shape += fmt::format("{}, ", extent);
-  if (tensor.rank() > 1) shape.resize(shape.size() - 2);
-  else if (tensor.rank() == 1) shape.resize(shape.size() - 1);
+  if (tensor.rank() > 1)
+    shape.resize(shape.size() - 2);
+  else if (tensor.rank() == 1)
+    shape.resize(shape.size() - 1);
   std::string header =
       fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", code, shape);
   // Magic, version and length take 10 bytes, the header ends with a newline.

@@ -11,7 +11,8 @@ std::string npy(const std::string& header, const std::string& data, char major =
                                         : le(static_cast<uint32_t>(header.size()));
   return std::string("\x93NUMPY") + major + '\0' + length + header + data;
 }
-std::string header(const std::string& descr, const std::string& shape, const char* fortran = "False") {
+std::string header(const std::string& descr, const std::string& shape,
+                   const char* fortran = "False") {
   return "{'descr': '" + descr + "', 'fortran_order': " + fortran + ", 'shape': " + shape + ", }\n";
 }
 Tensor parse(const std::string& file) { return parse_npy(shared(file), "'a.npy'"); }
@@ -41,7 +42,8 @@ TEST(Npy, ConvertsFortranOrderAndBigEndian) {
   EXPECT_TRUE(f.same(Tensor::of<float>({2, 3}, {0, 1, 2, 3, 4, 5})));
   const Tensor big = parse(npy(header(">i2", "(2,)"), std::string("\x01\x02\xff\xfe", 4)));
   EXPECT_TRUE(big.same(Tensor::of<int16_t>({2}, {0x0102, -2})));
-  const Tensor both = parse(npy(header(">u2", "(1, 2, 2)", "True"), std::string("\0\1\0\3\0\2\0\4", 8)));
+  const Tensor both =
+      parse(npy(header(">u2", "(1, 2, 2)", "True"), std::string("\0\1\0\3\0\2\0\4", 8)));
   EXPECT_TRUE(both.same(Tensor::of<uint16_t>({1, 2, 2}, {1, 2, 3, 4})));
 }
 
@@ -57,12 +59,15 @@ TEST(Npy, RefusesDamage) {
   refused(Code::bad_input, "magic", "");
   refused(Code::bad_input, "magic", "\x93NUMPX\1");
   refused(Code::unsupported, "version 4.0", npy(header("<f4", "(1,)"), "1234", 4));
-  refused(Code::bad_input, "4294967295 bytes", "\x93NUMPY\2" + std::string(1, '\0') + "\xff\xff\xff\xff{}");
+  refused(Code::bad_input, "4294967295 bytes",
+          "\x93NUMPY\2" + std::string(1, '\0') + "\xff\xff\xff\xff{}");
   refused(Code::unsupported, "object arrays", npy(header("|O", "(1,)"), "\x80\x02."));
-  refused(Code::unsupported, "records", npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "1234"));
+  refused(Code::unsupported, "records",
+          npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "1234"));
   refused(Code::unsupported, "'<c8'", npy(header("<c8", "(1,)"), "12345678"));
   refused(Code::unsupported, "'<U3'", npy(header("<U3", "(1,)"), std::string(12, 'x')));
-  refused(Code::bad_input, "needs 24 bytes, found 23", npy(header("<f4", "(2, 3)"), kSix.substr(1)));
+  refused(Code::bad_input, "needs 24 bytes, found 23",
+          npy(header("<f4", "(2, 3)"), kSix.substr(1)));
   refused(Code::bad_input, "needs 24 bytes, found 25", npy(header("<f4", "(2, 3)"), kSix + "x"));
   refused(Code::bad_input, "a.npy", npy(header("<f4", "(4611686018427387904, 4)"), ""));
   refused(Code::bad_input, "a.npy", npy(header("<f8", "(2147483648, 2147483648)"), kSix));
@@ -72,7 +77,8 @@ TEST(Npy, RefusesDamage) {
   std::string many = "(";
   for (int i = 0; i < 65; ++i) many += "1,";
   refused(Code::bad_input, "more than 64", npy(header("<f4", many + ")"), "1234"));
-  refused(Code::bad_input, "repeated", npy("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': ()}", "1234"));
+  refused(Code::bad_input, "repeated",
+          npy("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': ()}", "1234"));
   refused(Code::bad_input, "missing", npy("{'descr': '<f4', 'shape': ()}", "1234"));
   refused(Code::bad_input, "not closed", npy("{'descr", ""));
   refused(Code::bad_input, "header", npy(std::string(60000, '('), ""));
@@ -98,21 +104,25 @@ TEST(Npy, EveryFlippedByteIsAnErrorOrATensor) {
 
 TEST(Npy, WritesWhatItReads) {
   const TempFolder folder;
-  for (const Tensor& t : {Tensor::of<float>({2, 3}, {0, 1, 2, 3, 4, 5}), Tensor::scalar<int64_t>(-5),
-                          Tensor::of<bool>({2}, {true, false}), Tensor(DType::f16, {0, 4}),
-                          Tensor::of<uint8_t>({1, 1, 1, 3}, {1, 2, 3})}) {
+  for (const Tensor& t :
+       {Tensor::of<float>({2, 3}, {0, 1, 2, 3, 4, 5}), Tensor::scalar<int64_t>(-5),
+        Tensor::of<bool>({2}, {true, false}), Tensor(DType::f16, {0, 4}),
+        Tensor::of<uint8_t>({1, 1, 1, 3}, {1, 2, 3})}) {
     save_npy(folder.at("a.npy"), t);
     EXPECT_TRUE(load_npy(folder.at("a.npy")).same(t)) << to_string(t.dims());
     EXPECT_EQ(npy_header(t).size() % 64, 0u);
   }
   EXPECT_EQ(npy_header(Tensor(DType::f32, {3})).substr(10, 58),
             "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), } ");
-  expect_error(Code::unsupported, "bf16", [&] { save_npy(folder.at("b.npy"), Tensor(DType::bf16, {1})); });
+  expect_error(Code::unsupported, "bf16",
+               [&] { save_npy(folder.at("b.npy"), Tensor(DType::bf16, {1})); });
   EXPECT_FALSE(std::filesystem::exists(folder.at("b.npy")));
 }
 
 std::string array(float value) { return npy(header("<f4", "(1,)"), raw<float>({value})); }
-NamedTensors parse_npz(const std::string& file) { return read_npz(Archive(shared(file), "'a.npz'")); }
+NamedTensors parse_npz(const std::string& file) {
+  return read_npz(Archive(shared(file), "'a.npz'"));
+}
 
 TEST(Npz, ReadsStoredAndDeflated) {
   const NamedTensors out = parse_npz(zip_of({{"b.npy", array(1)}, {"x/a.npy", array(2), true}}));
@@ -124,7 +134,8 @@ TEST(Npz, ReadsStoredAndDeflated) {
 }
 
 TEST(Npz, RefusesDamageAndTricks) {
-  const auto refused = [](Code code, const std::string& part, const std::vector<ZipEntry>& entries) {
+  const auto refused = [](Code code, const std::string& part,
+                          const std::vector<ZipEntry>& entries) {
     expect_error(code, part, [&] { parse_npz(zip_of(entries)); });
   };
   refused(Code::bad_input, "leaves", {{"../x.npy", array(1)}});
@@ -137,13 +148,20 @@ TEST(Npz, RefusesDamageAndTricks) {
   refused(Code::unsupported, "encrypted", {{.name = "x.npy", .data = array(1), .flags = 1}});
   refused(Code::unsupported, "method 14", {{.name = "x.npy", .data = array(1), .method = 14}});
   refused(Code::bad_input, "checksum", {{.name = "x.npy", .data = array(1), .crc = 7}});
-  refused(Code::bad_input, "checksum", {{.name = "x.npy", .data = array(1), .deflate = true, .crc = 7}});
-  refused(Code::bad_input, "beyond the declared", {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 9}});
-  refused(Code::bad_input, "compressed data", {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 999}});
-  refused(Code::bad_input, "declared with", {{.name = "x.npy", .data = array(1), .declared_size = 9}});
-  refused(Code::bad_input, "expand to", {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 0x70000000}});
-  refused(Code::bad_input, "different names", {{.name = "x.npy", .data = array(1), .local_name = "y.npy"}});
-  refused(Code::bad_input, "beyond the directory", {{.name = "x.npy", .data = array(1), .offset = 0x7fffffff}});
+  refused(Code::bad_input, "checksum",
+          {{.name = "x.npy", .data = array(1), .deflate = true, .crc = 7}});
+  refused(Code::bad_input, "beyond the declared",
+          {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 9}});
+  refused(Code::bad_input, "compressed data",
+          {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 999}});
+  refused(Code::bad_input, "declared with",
+          {{.name = "x.npy", .data = array(1), .declared_size = 9}});
+  refused(Code::bad_input, "expand to",
+          {{.name = "x.npy", .data = array(1), .deflate = true, .declared_size = 0x70000000}});
+  refused(Code::bad_input, "different names",
+          {{.name = "x.npy", .data = array(1), .local_name = "y.npy"}});
+  refused(Code::bad_input, "beyond the directory",
+          {{.name = "x.npy", .data = array(1), .offset = 0x7fffffff}});
   refused(Code::bad_input, "no local header", {{.name = "x.npy", .data = array(1), .offset = 3}});
   // An entry inside the data of another.
   const std::string inner = zip_of({{"b.npy", array(1)}});

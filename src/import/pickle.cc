@@ -14,7 +14,8 @@ constexpr size_t kMaxBytes = size_t{64} << 20;
 // The stack machine of Python's pickletools, without the opcodes that make objects.
 class PickleMachine {
  public:
-  PickleMachine(PickleDocument& document, Bytes data, std::string name, PickleDocument::Allowed allowed)
+  PickleMachine(PickleDocument& document, Bytes data, std::string name,
+                PickleDocument::Allowed allowed)
       : document_(document), reader_(data, std::move(name)), allowed_(allowed) {}
 
   void run() {
@@ -22,7 +23,8 @@ class PickleMachine {
       require(reader_.position() <= kMaxBytes, Code::unsupported,
               "{}: a pickle of more than {} bytes", reader_.name(), kMaxBytes);
     require(stack_.size() == 1 && marks_.empty(), Code::bad_input,
-            "{}: damaged pickle: {} values left at its end, expected 1", reader_.name(), stack_.size());
+            "{}: damaged pickle: {} values left at its end, expected 1", reader_.name(),
+            stack_.size());
     document_.root_ = stack_[0];
     document_.consumed_ = reader_.position();
   }
@@ -38,51 +40,112 @@ class PickleMachine {
                 "{}: pickle protocol {}; 2 to 5 are read", reader_.name(), version);
         break;
       }
-      case 0x95: reader_.take(8, "a frame length"); break;  // FRAME: only a hint for buffering
-      case '.': return false;
+      case 0x95:
+        reader_.take(8, "a frame length");
+        break;  // FRAME: only a hint for buffering
+      case '.':
+        return false;
 
-      case 'N': push(Kind::none); break;
-      case 0x88: push(Kind::boolean).integer = 1; break;
-      case 0x89: push(Kind::boolean).integer = 0; break;
-      case 'K': push_integer(reader_.number<uint8_t>("an integer")); break;
-      case 'M': push_integer(reader_.number<uint16_t>("an integer")); break;
-      case 'J': push_integer(reader_.number<int32_t>("an integer")); break;
-      case 0x8a: push_long(); break;
+      case 'N':
+        push(Kind::none);
+        break;
+      case 0x88:
+        push(Kind::boolean).integer = 1;
+        break;
+      case 0x89:
+        push(Kind::boolean).integer = 0;
+        break;
+      case 'K':
+        push_integer(reader_.number<uint8_t>("an integer"));
+        break;
+      case 'M':
+        push_integer(reader_.number<uint16_t>("an integer"));
+        break;
+      case 'J':
+        push_integer(reader_.number<int32_t>("an integer"));
+        break;
+      case 0x8a:
+        push_long();
+        break;
       case 'G':
         push(Kind::real).integer =
             static_cast<int64_t>(__builtin_bswap64(reader_.number<uint64_t>("a number")));
         break;
-      case 'U': case 0x8c: case 'C': push_text(reader_.number<uint8_t>("a length")); break;
-      case 'T': case 'X': case 'B': push_text(reader_.number<uint32_t>("a length")); break;
-      case 0x8d: case 0x8e: case 0x96: push_text(reader_.number<uint64_t>("a length")); break;
+      case 'U':
+      case 0x8c:
+      case 'C':
+        push_text(reader_.number<uint8_t>("a length"));
+        break;
+      case 'T':
+      case 'X':
+      case 'B':
+        push_text(reader_.number<uint32_t>("a length"));
+        break;
+      case 0x8d:
+      case 0x8e:
+      case 0x96:
+        push_text(reader_.number<uint64_t>("a length"));
+        break;
 
-      case '(': marks_.push_back(stack_.size()); break;
-      case '0': pop(); break;
-      case ')': push(Kind::tuple); break;
-      case ']': push(Kind::list); break;
-      case '}': push(Kind::dict); break;
-      case 0x85: push_tuple(1); break;
-      case 0x86: push_tuple(2); break;
-      case 0x87: push_tuple(3); break;
+      case '(':
+        marks_.push_back(stack_.size());
+        break;
+      case '0':
+        pop();
+        break;
+      case ')':
+        push(Kind::tuple);
+        break;
+      case ']':
+        push(Kind::list);
+        break;
+      case '}':
+        push(Kind::dict);
+        break;
+      case 0x85:
+        push_tuple(1);
+        break;
+      case 0x86:
+        push_tuple(2);
+        break;
+      case 0x87:
+        push_tuple(3);
+        break;
       case 't': {
         std::vector<uint32_t> items = pop_to_mark();
         push(Kind::tuple).items = std::move(items);
         break;
       }
-      case 'a': extend(Kind::list, {pop()}); break;
-      case 'e': extend(Kind::list, pop_to_mark()); break;
+      case 'a':
+        extend(Kind::list, {pop()});
+        break;
+      case 'e':
+        extend(Kind::list, pop_to_mark());
+        break;
       case 's': {
         const uint32_t value = pop(), key = pop();
         extend(Kind::dict, {key, value});
         break;
       }
-      case 'u': extend(Kind::dict, pop_to_mark()); break;
+      case 'u':
+        extend(Kind::dict, pop_to_mark());
+        break;
 
-      case 'q': remember(reader_.number<uint8_t>("a memo index")); break;
-      case 'r': remember(reader_.number<uint32_t>("a memo index")); break;
-      case 0x94: remember(static_cast<uint32_t>(memo_.size())); break;
-      case 'h': recall(reader_.number<uint8_t>("a memo index")); break;
-      case 'j': recall(reader_.number<uint32_t>("a memo index")); break;
+      case 'q':
+        remember(reader_.number<uint8_t>("a memo index"));
+        break;
+      case 'r':
+        remember(reader_.number<uint32_t>("a memo index"));
+        break;
+      case 0x94:
+        remember(static_cast<uint32_t>(memo_.size()));
+        break;
+      case 'h':
+        recall(reader_.number<uint8_t>("a memo index"));
+        break;
+      case 'j':
+        recall(reader_.number<uint32_t>("a memo index"));
+        break;
 
       case 'c': {
         const std::string_view module = line();
@@ -96,8 +159,14 @@ class PickleMachine {
         push_global(value(module).text, value(name).text);
         break;
       }
-      case 'R': case 0x81: call(position); break;
-      case 'b': pop(); top(); break;  // the state of an object that is never made
+      case 'R':
+      case 0x81:
+        call(position);
+        break;
+      case 'b':
+        pop();
+        top();
+        break;  // the state of an object that is never made
       case 'Q': {
         const uint32_t id = pop();
         push(Kind::persistent).items = {id};
@@ -128,7 +197,8 @@ class PickleMachine {
     uint64_t number = 0;
     for (size_t i = 0; i < length; ++i) number |= static_cast<uint64_t>(bytes[i]) << (8 * i);
     // Two's complement of `length` bytes.
-    if (length > 0 && length < 8 && (number >> (8 * length - 1)) != 0) number |= ~uint64_t{0} << (8 * length);
+    if (length > 0 && length < 8 && (number >> (8 * length - 1)) != 0)
+      number |= ~uint64_t{0} << (8 * length);
     push_integer(static_cast<int64_t>(number));
   }
   void push_text(uint64_t length) {
@@ -143,10 +213,11 @@ class PickleMachine {
   void push_global(std::string_view module, std::string_view name) {
     std::string both = std::string(module) + " " + std::string(name);
     const bool known = with_context(reader_.name(), [&] { return allowed_(both); });
-    require(known, Code::bad_input,
-            "{}: refused: it names the Python object '{}.{}', which no state dict needs; loading it "
-            "in Python could run code",
-            reader_.name(), printable(std::string(module)), printable(std::string(name)));
+    require(
+        known, Code::bad_input,
+        "{}: refused: it names the Python object '{}.{}', which no state dict needs; loading it "
+        "in Python could run code",
+        reader_.name(), printable(std::string(module)), printable(std::string(name)));
     push(Kind::global).text = document_.texts_.emplace_back(std::move(both));
   }
   // Calls are recorded, except that dictionaries become plain ones, which are filled afterwards.
@@ -156,15 +227,17 @@ class PickleMachine {
             "{}: damaged pickle at byte {}: a call of something that is no global", reader_.name(),
             position);
     const std::string_view name = value(callee).text;
-    if (name == "collections OrderedDict" || name == "collections defaultdict") push(Kind::dict);
-    else push(Kind::call).items = {callee, arguments};
+    if (name == "collections OrderedDict" || name == "collections defaultdict")
+      push(Kind::dict);
+    else
+      push(Kind::call).items = {callee, arguments};
   }
   void extend(Kind kind, std::vector<uint32_t> items) {
     PickleValue& target = value(top());
     if (target.is(Kind::call)) return;  // contents of an object that is never made
     require(target.is(kind) && (kind == Kind::list || items.size() % 2 == 0), Code::bad_input,
-            "{}: damaged pickle before byte {}: items for something that takes none", reader_.name(),
-            reader_.position());
+            "{}: damaged pickle before byte {}: items for something that takes none",
+            reader_.name(), reader_.position());
     target.items.insert(target.items.end(), items.begin(), items.end());
   }
 
@@ -189,8 +262,8 @@ class PickleMachine {
     return out;
   }
   void remember(uint32_t index) {
-    require(memo_.size() < kMaxValues, Code::unsupported, "{}: a pickle with more than {} memo entries",
-            reader_.name(), kMaxValues);
+    require(memo_.size() < kMaxValues, Code::unsupported,
+            "{}: a pickle with more than {} memo entries", reader_.name(), kMaxValues);
     memo_[index] = top();
   }
   void recall(uint32_t index) {

@@ -15,16 +15,20 @@ namespace vitrail {
 /// index, so that neither depth nor cycles in a hostile file cost stack.
 struct PickleValue {
   enum class Kind : uint8_t {
-    none, boolean, integer, real, text,
-    tuple,    ///< items
-    list,     ///< items
-    dict,     ///< items: key, value, key, value
-    global,   ///< text: "module name"
-    call,     ///< items: global, argument tuple
+    none,
+    boolean,
+    integer,
+    real,
+    text,
+    tuple,       ///< items
+    list,        ///< items
+    dict,        ///< items: key, value, key, value
+    global,      ///< text: "module name"
+    call,        ///< items: global, argument tuple
     persistent,  ///< items: the id
   };
   Kind kind = Kind::none;
-  int64_t integer = 0;  ///< also the truth of a boolean; the bits of a real
+  int64_t integer = 0;    ///< also the truth of a boolean; the bits of a real
   std::string_view text;  ///< points into the pickle
   std::vector<uint32_t> items;
 
@@ -33,14 +37,15 @@ struct PickleValue {
 };
 
 /// Pickle protocols 2 to 5, read as data. A `call` is only recorded, for the caller to interpret;
-/// `allowed(global)` says which globals may appear, any other throws Error(bad_input) with its name.
-/// So do damaged streams; opcodes that state dicts never need throw Error(unsupported).
+/// `allowed(global)` says which globals may appear, any other throws Error(bad_input) with its
+/// name. So do damaged streams; opcodes that state dicts never need throw Error(unsupported).
 class PickleDocument {
  public:
   using Allowed = bool (*)(std::string_view global);
   /// `data` must outlive the document.
   PickleDocument(Bytes data, std::string name, Allowed allowed);
-  PickleDocument(PickleDocument&&) = default;  // values point into texts_, which a copy would not be
+  PickleDocument(PickleDocument&&) =
+      default;  // values point into texts_, which a copy would not be
 
   const PickleValue& root() const { return values_[root_]; }
   const PickleValue& at(uint32_t index) const { return values_[index]; }

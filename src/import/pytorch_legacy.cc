@@ -62,11 +62,11 @@ NamedTensors read_pytorch_legacy(const SharedBytes& file, const std::string& nam
             "{}: storage '{}' is listed twice or never used", name, printable(key));
     const auto [_, dtype, elements] = reference->second;
     const auto found = reader.number<int64_t>("a storage's length");
-    require(found == elements, Code::bad_input, "{}: storage '{}' has {} elements, expected {}", name,
-            printable(key), found, elements);
+    require(found == elements, Code::bad_input, "{}: storage '{}' has {} elements, expected {}",
+            name, printable(key), found, elements);
     const auto item_size = static_cast<int64_t>(size_of(dtype));
-    require(elements <= INT64_MAX / item_size, Code::bad_input, "{}: a storage of {} elements", name,
-            elements);
+    require(elements <= INT64_MAX / item_size, Code::bad_input, "{}: a storage of {} elements",
+            name, elements);
     storages.emplace(key, reader.take(static_cast<uint64_t>(elements * item_size), "a storage"));
   }
   require(reader.left() == 0, Code::bad_input, "{}: {} bytes behind the last storage", name,

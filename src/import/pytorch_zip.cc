@@ -30,14 +30,16 @@ bool is_pytorch_zip(const Archive& archive) {
 
 NamedTensors read_pytorch_zip(const Archive& archive) {
   std::string prefix;
-  require(find_prefix(archive, &prefix), Code::bad_input, "{}: no {} in this archive", archive.name(),
-          kPickle);
-  require(archive.find(prefix + "constants.pkl") == nullptr, Code::unsupported,
-          "{}: a TorchScript program; save the weights alone: torch.save(module.state_dict(), file)",
-          archive.name());
+  require(find_prefix(archive, &prefix), Code::bad_input, "{}: no {} in this archive",
+          archive.name(), kPickle);
+  require(
+      archive.find(prefix + "constants.pkl") == nullptr, Code::unsupported,
+      "{}: a TorchScript program; save the weights alone: torch.save(module.state_dict(), file)",
+      archive.name());
   if (const Archive::Member* order = archive.find(prefix + "byteorder"))
     require(as_text(archive.read(*order).bytes) == "little", Code::unsupported,
-            "{}: saved on a big-endian machine; save it again on a little-endian one", archive.name());
+            "{}: saved on a big-endian machine; save it again on a little-endian one",
+            archive.name());
   const SharedBytes pickle = archive.read(*archive.find(prefix + std::string(kPickle)));
   const PickleDocument document(pickle.bytes, archive.name(), state_dict_global);
   std::unordered_map<std::string_view, const Archive::Member*> members;

@@ -12,9 +12,9 @@ namespace {
 constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 constexpr size_t kMaxRank = 64;
 constexpr std::pair<std::string_view, DType> kTypes[] = {
-    {"F64", DType::f64}, {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
-    {"I64", DType::i64}, {"I32", DType::i32}, {"I16", DType::i16}, {"I8", DType::i8},
-    {"U64", DType::u64}, {"U32", DType::u32}, {"U16", DType::u16}, {"U8", DType::u8},
+    {"F64", DType::f64},     {"F32", DType::f32}, {"F16", DType::f16}, {"BF16", DType::bf16},
+    {"I64", DType::i64},     {"I32", DType::i32}, {"I16", DType::i16}, {"I8", DType::i8},
+    {"U64", DType::u64},     {"U32", DType::u32}, {"U16", DType::u16}, {"U8", DType::u8},
     {"BOOL", DType::boolean}};
 
 struct Entry {
@@ -25,7 +25,8 @@ struct Entry {
 };
 
 // Takes the header's events; its nesting is fixed, so that depth needs no limit of its own.
-// { "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"a": "b"} }
+// { "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"a": "b"}
+// }
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit HeaderHandler(const std::string& file) : file_(file) {}
@@ -101,7 +102,8 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     place_ = Place::tensor;
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
     fail(Code::bad_input, "{}: the header is no valid JSON at byte {}", file_, position + 8);
   }
 
@@ -138,8 +140,8 @@ void check_no_gaps(const std::vector<Entry>& entries, uint64_t size, const std::
   uint64_t end = 0;
   for (const Entry* entry : order) {
     require(entry->offsets[0] == end, Code::bad_input,
-            "{}: tensor '{}' starts at {}, expected {}: data must have no gaps and no overlaps", name,
-            printable(entry->name), entry->offsets[0], end);
+            "{}: tensor '{}' starts at {}, expected {}: data must have no gaps and no overlaps",
+            name, printable(entry->name), entry->offsets[0], end);
     end = entry->offsets[1];
   }
   require(end == size, Code::bad_input, "{}: tensors end at {}, the data has {} bytes", name, end,

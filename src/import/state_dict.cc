@@ -13,32 +13,52 @@ struct StorageType {
   DType dtype;
 };
 constexpr StorageType kStorages[] = {
-    {"torch FloatStorage", DType::f32},   {"torch DoubleStorage", DType::f64},
-    {"torch HalfStorage", DType::f16},    {"torch BFloat16Storage", DType::bf16},
-    {"torch LongStorage", DType::i64},    {"torch IntStorage", DType::i32},
-    {"torch ShortStorage", DType::i16},   {"torch CharStorage", DType::i8},
-    {"torch ByteStorage", DType::u8},     {"torch BoolStorage", DType::boolean}};
+    {"torch FloatStorage", DType::f32}, {"torch DoubleStorage", DType::f64},
+    {"torch HalfStorage", DType::f16},  {"torch BFloat16Storage", DType::bf16},
+    {"torch LongStorage", DType::i64},  {"torch IntStorage", DType::i32},
+    {"torch ShortStorage", DType::i16}, {"torch CharStorage", DType::i8},
+    {"torch ByteStorage", DType::u8},   {"torch BoolStorage", DType::boolean}};
 constexpr std::string_view kTensor = "torch._utils _rebuild_tensor_v2";
 constexpr std::string_view kParameter = "torch._utils _rebuild_parameter";
 
 // What training scripts put beside the weights. None of it is made; it may only be present.
-constexpr std::string_view kIgnored[] = {
-    "collections OrderedDict", "collections defaultdict", "argparse Namespace",
-    "torch Size", "torch device",
-    "numpy.core.multiarray scalar", "numpy._core.multiarray scalar",
-    "numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct",
-    "numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer", "numpy ndarray", "numpy dtype",
-    "_codecs encode", "builtins dict", "builtins list", "builtins int", "builtins float",
-    "__builtin__ dict", "__builtin__ list", "__builtin__ int", "__builtin__ float"};
+constexpr std::string_view kIgnored[] = {"collections OrderedDict",
+                                         "collections defaultdict",
+                                         "argparse Namespace",
+                                         "torch Size",
+                                         "torch device",
+                                         "numpy.core.multiarray scalar",
+                                         "numpy._core.multiarray scalar",
+                                         "numpy.core.multiarray _reconstruct",
+                                         "numpy._core.multiarray _reconstruct",
+                                         "numpy.core.numeric _frombuffer",
+                                         "numpy._core.numeric _frombuffer",
+                                         "numpy ndarray",
+                                         "numpy dtype",
+                                         "_codecs encode",
+                                         "builtins dict",
+                                         "builtins list",
+                                         "builtins int",
+                                         "builtins float",
+                                         "__builtin__ dict",
+                                         "__builtin__ list",
+                                         "__builtin__ int",
+                                         "__builtin__ float"};
 
 // Known and refused as unsupported rather than as hostile.
-constexpr std::string_view kUnsupported[] = {
-    "torch ComplexFloatStorage", "torch ComplexDoubleStorage", "torch QInt8Storage",
-    "torch QUInt8Storage", "torch QInt32Storage", "torch.storage UntypedStorage",
-    "torch._utils _rebuild_qtensor", "torch._utils _rebuild_sparse_tensor",
-    "torch._utils _rebuild_tensor_v3", "torch._utils _rebuild_tensor",
-    "torch._utils _rebuild_parameter_with_state", "torch._utils _rebuild_meta_tensor_no_storage",
-    "torch._tensor _rebuild_from_type_v2"};
+constexpr std::string_view kUnsupported[] = {"torch ComplexFloatStorage",
+                                             "torch ComplexDoubleStorage",
+                                             "torch QInt8Storage",
+                                             "torch QUInt8Storage",
+                                             "torch QInt32Storage",
+                                             "torch.storage UntypedStorage",
+                                             "torch._utils _rebuild_qtensor",
+                                             "torch._utils _rebuild_sparse_tensor",
+                                             "torch._utils _rebuild_tensor_v3",
+                                             "torch._utils _rebuild_tensor",
+                                             "torch._utils _rebuild_parameter_with_state",
+                                             "torch._utils _rebuild_meta_tensor_no_storage",
+                                             "torch._tensor _rebuild_from_type_v2"};
 
 const StorageType* storage_type(std::string_view global) {
   const auto found = std::find_if(std::begin(kStorages), std::end(kStorages),
@@ -54,11 +74,12 @@ bool state_dict_global(std::string_view global) {
   };
   require(!in(kUnsupported), Code::unsupported,
           "'{}' in a PyTorch checkpoint is not supported; save plain dense tensors", global);
-  return global == kTensor || global == kParameter || storage_type(global) != nullptr || in(kIgnored);
+  return global == kTensor || global == kParameter || storage_type(global) != nullptr ||
+         in(kIgnored);
 }
 
-// ('storage', torch.FloatStorage, key, device, elements), before 1.6 followed by the part of another
-// storage that this one is.
+// ('storage', torch.FloatStorage, key, device, elements), before 1.6 followed by the part of
+// another storage that this one is.
 StorageReference storage_reference(const PickleDocument& document, const PickleValue& value,
                                    const std::string& where) {
   const std::vector<uint32_t>& id = document.at(value.items[0]).items;
@@ -67,9 +88,11 @@ StorageReference storage_reference(const PickleDocument& document, const PickleV
               document.at(id[4]).is(Kind::integer) && document.at(id[4]).integer >= 0,
           Code::bad_input, "{}: damaged storage reference", where);
   require(id.size() == 5 || document.at(id[5]).is(Kind::none), Code::unsupported,
-          "{}: its storage is a view of another one; save the file again with a newer PyTorch", where);
+          "{}: its storage is a view of another one; save the file again with a newer PyTorch",
+          where);
   const StorageType* type = storage_type(document.at(id[1]).text);
-  require(type != nullptr, Code::bad_input, "{}: '{}' is no storage", where, document.at(id[1]).text);
+  require(type != nullptr, Code::bad_input, "{}: '{}' is no storage", where,
+          document.at(id[1]).text);
   return {std::string(document.at(id[2]).text), type->dtype, document.at(id[4]).integer};
 }
 
@@ -97,7 +120,8 @@ class Reader {
  private:
   static constexpr uint64_t kFreeCopies = uint64_t{64} << 20;
 
-  // The call that rebuilds a tensor, below the one that makes it a parameter; null for other values.
+  // The call that rebuilds a tensor, below the one that makes it a parameter; null for other
+  // values.
   const PickleValue* tensor_call(const PickleValue& value) const {
     const PickleValue* call = &value;
     for (int level = 0; level < 2 && call->is(Kind::call); ++level) {
@@ -111,8 +135,8 @@ class Reader {
   }
 
   const PickleValue& state_dict(const PickleValue& root) const {
-    constexpr std::string_view kKeys[] = {"state_dict", "model_state_dict", "model",
-                                          "module",     "ema",              "params"};
+    constexpr std::string_view kKeys[] = {
+        "state_dict", "model_state_dict", "model", "module", "ema", "params"};
     const PickleValue* dict = &root;
     constexpr int kLevels = 3;
     for (int level = 0; level < kLevels && dict->is(Kind::dict); ++level) {
@@ -213,8 +237,10 @@ class Reader {
               to_string(dims), to_string(strides), size);
       copies_left_ -= size;
       const Tensor copy = gather(dtype, dims, strides, data.bytes.data() + start);
-      return tensor_over(dtype, dims, {{static_cast<const std::byte*>(copy.raw()), size},
-                                       std::make_shared<Tensor>(copy)}, "data");
+      return tensor_over(
+          dtype, dims,
+          {{static_cast<const std::byte*>(copy.raw()), size}, std::make_shared<Tensor>(copy)},
+          "data");
     });
   }
 

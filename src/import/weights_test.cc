@@ -49,18 +49,29 @@ TEST(SafeTensors, RefusesDamage) {
   refused(Code::bad_input, "twice", safe(one(good + R"(,"dtype":"F32")"), data));
   refused(Code::bad_input, "twice", safe(R"({"__metadata__":{"k":"1","k":"2"}})", ""));
   refused(Code::bad_input, "missing", safe(one(R"("dtype":"F32","shape":[2])"), data));
-  refused(Code::bad_input, "missing or short", safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"), data));
-  refused(Code::bad_input, "a number", safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,9])"), data));
-  refused(Code::unsupported, "'F8_E4M3'", safe(one(R"("dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8])"), data));
-  refused(Code::bad_input, "needs 12 bytes, found 8", safe(one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"), data));
-  refused(Code::bad_input, "tensor 'a'", safe(one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])"), data));
-  refused(Code::bad_input, "a negative number", safe(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), data));
-  refused(Code::bad_input, "a fraction", safe(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), data));
-  refused(Code::bad_input, "within 8 bytes", safe(one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), data));
-  refused(Code::bad_input, "within 8 bytes", safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), data));
+  refused(Code::bad_input, "missing or short",
+          safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"), data));
+  refused(Code::bad_input, "a number",
+          safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,9])"), data));
+  refused(Code::unsupported, "'F8_E4M3'",
+          safe(one(R"("dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8])"), data));
+  refused(Code::bad_input, "needs 12 bytes, found 8",
+          safe(one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"), data));
+  refused(Code::bad_input, "tensor 'a'",
+          safe(one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0])"), data));
+  refused(Code::bad_input, "a negative number",
+          safe(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), data));
+  refused(Code::bad_input, "a fraction",
+          safe(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), data));
+  refused(Code::bad_input, "within 8 bytes",
+          safe(one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), data));
+  refused(Code::bad_input, "within 8 bytes",
+          safe(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), data));
   refused(Code::bad_input, "the data has 9", safe(one(good), data + "x"));
-  refused(Code::bad_input, "starts at 4, expected 0", safe(one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), data));
-  refused(Code::bad_input, "starts at 0, expected 8", safe("{\"a\":{" + good + "},\"b\":{" + good + "}}", data));
+  refused(Code::bad_input, "starts at 4, expected 0",
+          safe(one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), data));
+  refused(Code::bad_input, "starts at 0, expected 8",
+          safe("{\"a\":{" + good + "},\"b\":{" + good + "}}", data));
 }
 
 TEST(SafeTensors, AHundredThousandTensors) {
@@ -72,7 +83,8 @@ TEST(SafeTensors, AHundredThousandTensors) {
 }
 
 TEST(SafeTensors, TruncationAndFlips) {
-  const std::string whole = safe(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", raw<float>({1, 2}));
+  const std::string whole =
+      safe(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", raw<float>({1, 2}));
   for (size_t n = 0; n < whole.size(); ++n) {
     EXPECT_THROW(parse_safe(whole.substr(0, n)), Error) << n;
     for (const int flip : {0x01, 0x10, 0x80, 0xFF}) {
@@ -88,8 +100,9 @@ TEST(SafeTensors, TruncationAndFlips) {
 
 TEST(SafeTensors, WritesWhatItReads) {
   const TempFolder folder;
-  SafeTensors content{{{"w.weight", Tensor::of<float>({2}, {1, 2})}, {"n", Tensor(DType::bf16, {0})}},
-                      {{"format", "pt"}}};
+  SafeTensors content{
+      {{"w.weight", Tensor::of<float>({2}, {1, 2})}, {"n", Tensor(DType::bf16, {0})}},
+      {{"format", "pt"}}};
   save_safetensors(folder.at("a"), content);
   const WeightFile back = load_weights(folder.at("a"));
   EXPECT_EQ(back.format(), "safetensors");
@@ -117,13 +130,13 @@ NamedTensors parse_torch(const std::string& pickle, const std::vector<ZipEntry>&
 const std::string kTensor = pkl::tensor({.elements = 6, .dims = {2, 3}, .strides = {3, 1}});
 
 TEST(PyTorchZip, ReadsAStateDict) {
-  const std::string ordered = pkl::global("collections", "OrderedDict") + ")R(" + pkl::text("w") + kTensor +
-                              pkl::text("b") +
-                              pkl::tensor({.elements = 6, .offset = 4, .dims = {2}, .strides = {1}}) + "u}" +
-                              pkl::text("_metadata") + "}sb";
-  for (const std::string& body :
-       {ordered, pkl::dict({{"epoch", "K\5"}, {"state_dict", ordered}}),
-        pkl::dict({{"optimizer", pkl::dict({})}, {"model", pkl::dict({{"state_dict", ordered}})}})}) {
+  const std::string ordered =
+      pkl::global("collections", "OrderedDict") + ")R(" + pkl::text("w") + kTensor +
+      pkl::text("b") + pkl::tensor({.elements = 6, .offset = 4, .dims = {2}, .strides = {1}}) +
+      "u}" + pkl::text("_metadata") + "}sb";
+  for (const std::string& body : {ordered, pkl::dict({{"epoch", "K\5"}, {"state_dict", ordered}}),
+                                  pkl::dict({{"optimizer", pkl::dict({})},
+                                             {"model", pkl::dict({{"state_dict", ordered}})}})}) {
     const NamedTensors out = parse_torch(pkl::document(body));
     ASSERT_EQ(out.size(), 2u);
     EXPECT_EQ(out[0].first, "w");
@@ -144,17 +157,20 @@ TEST(PyTorchZip, HonoursStridesAndOffsets) {
                   .same(Tensor::of<float>({2, 2}, {2, 3, 2, 3})));
   EXPECT_TRUE(read({.elements = 6, .dims = {1, 6, 1}, .strides = {999, 1, 77}})
                   .same(Tensor::of<float>({1, 6, 1}, {0, 1, 2, 3, 4, 5})));
-  EXPECT_TRUE(read({.elements = 6, .offset = 5, .dims = {}, .strides = {}}).same(Tensor::scalar(5.0f)));
+  EXPECT_TRUE(
+      read({.elements = 6, .offset = 5, .dims = {}, .strides = {}}).same(Tensor::scalar(5.0f)));
   EXPECT_EQ(read({.elements = 6, .offset = 6, .dims = {0, 3}, .strides = {3, 1}}).size(), 0);
 }
 
 TEST(PyTorchZip, ReadsParametersOtherTypesAndProtocolFour) {
-  const std::string parameter = pkl::global("torch._utils", "_rebuild_parameter") +
-                                pkl::tuple({kTensor, "\x88", pkl::global("collections", "OrderedDict") + ")R"}) + "R";
-  const std::string bools = pkl::tensor({.storage = "BoolStorage", .key = "1", .elements = 2, .dims = {2}, .strides = {1}});
-  const NamedTensors out = parse_torch(
-      pkl::document(pkl::dict({{"p", parameter}, {"flags", bools}, {"extra", "N"}})),
-      {{"archive/data/1", std::string("\1\2")}});
+  const std::string parameter =
+      pkl::global("torch._utils", "_rebuild_parameter") +
+      pkl::tuple({kTensor, "\x88", pkl::global("collections", "OrderedDict") + ")R"}) + "R";
+  const std::string bools = pkl::tensor(
+      {.storage = "BoolStorage", .key = "1", .elements = 2, .dims = {2}, .strides = {1}});
+  const NamedTensors out =
+      parse_torch(pkl::document(pkl::dict({{"p", parameter}, {"flags", bools}, {"extra", "N"}})),
+                  {{"archive/data/1", std::string("\1\2")}});
   ASSERT_EQ(out.size(), 2u);
   EXPECT_TRUE(out[1].second.same(Tensor::of<bool>({2}, {true, true})));
   const std::string frame = "\x95" + le<uint64_t>(9999);
@@ -167,13 +183,18 @@ TEST(PyTorchZip, RefusesHostilePicklesByName) {
   };
   refused(Code::bad_input, "'os.system'",
           pkl::dict({{"w", pkl::global("os", "system") + pkl::tuple({pkl::text("id")}) + "R"}}));
-  refused(Code::bad_input, "'builtins.eval'", "\x8c\x08" "builtins\x8c\x04" "eval\x93");
+  refused(Code::bad_input, "'builtins.eval'",
+          "\x8c\x08"
+          "builtins\x8c\x04"
+          "eval\x93");
   refused(Code::bad_input, "'__builtin__.getattr'", pkl::global("__builtin__", "getattr"));
-  refused(Code::bad_input, "'torch.storage._load_from_bytes'", pkl::global("torch.storage", "_load_from_bytes"));
+  refused(Code::bad_input, "'torch.storage._load_from_bytes'",
+          pkl::global("torch.storage", "_load_from_bytes"));
   refused(Code::bad_input, "'a b.c'", pkl::global("a b", "c"));
-  refused(Code::unsupported, "ComplexFloatStorage", pkl::tensor({.storage = "ComplexFloatStorage"}));
-  refused(Code::unsupported, "opcode 0x69", "(i");   // INST
-  refused(Code::unsupported, "opcode 0x6f", "(o");   // OBJ
+  refused(Code::unsupported, "ComplexFloatStorage",
+          pkl::tensor({.storage = "ComplexFloatStorage"}));
+  refused(Code::unsupported, "opcode 0x69", "(i");        // INST
+  refused(Code::unsupported, "opcode 0x6f", "(o");        // OBJ
   refused(Code::unsupported, "opcode 0x82", "\x82\x01");  // EXT1
   refused(Code::unsupported, "protocol 0", std::string("\x80\0", 2));
   refused(Code::bad_input, "no global", "K\1)R");
@@ -187,7 +208,9 @@ TEST(PyTorchZip, RefusesHostilePicklesByName) {
   refused(Code::bad_input, "an opcode", "K\1q");
   refused(Code::bad_input, "a text", "X\xff\xff\xff\xff");
   refused(Code::bad_input, "a name", "cos\nsys");
-  refused(Code::unsupported, "integer of 9", "\x8a\x09" "123456789");
+  refused(Code::unsupported, "integer of 9",
+          "\x8a\x09"
+          "123456789");
   refused(Code::bad_input, "no state dict", "K\1");
   refused(Code::bad_input, "'epoch'", pkl::dict({{"epoch", "K\1"}}));
 }
@@ -196,28 +219,36 @@ TEST(PyTorchZip, DepthAndCyclesCostNoStack) {
   std::string deep = ")";
   for (int i = 0; i < 900'000; ++i) deep += '\x85';
   expect_error(Code::bad_input, "no state dict", [&] { parse_torch(pkl::document(deep)); });
-  expect_error(Code::unsupported, "more than", [&] { parse_torch(pkl::document(std::string(2'000'000, ')'))); });
+  expect_error(Code::unsupported, "more than",
+               [&] { parse_torch(pkl::document(std::string(2'000'000, ')'))); });
   expect_error(Code::bad_input, "no state dict",
                [&] { parse_torch(pkl::document("}q\1" + pkl::text("model") + "h\1s")); });
 }
 
 TEST(PyTorchZip, ChecksStoragesAndExtents) {
   const auto refused = [](Code code, const std::string& part, const pkl::TensorSpec& spec) {
-    expect_error(code, part, [&] { parse_torch(pkl::document(pkl::dict({{"w", pkl::tensor(spec)}}))); });
+    expect_error(code, part, [&] {
+      parse_torch(pkl::document(pkl::dict({{"w", pkl::tensor(spec)}})));
+    });
   };
-  refused(Code::bad_input, "'9' is missing", {.key = "9", .elements = 6, .dims = {6}, .strides = {1}});
-  refused(Code::bad_input, "'../0' is missing", {.key = "../0", .elements = 6, .dims = {6}, .strides = {1}});
+  refused(Code::bad_input, "'9' is missing",
+          {.key = "9", .elements = 6, .dims = {6}, .strides = {1}});
+  refused(Code::bad_input, "'../0' is missing",
+          {.key = "../0", .elements = 6, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "24 bytes", {.elements = 7, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "24 bytes", {.elements = -1, .dims = {6}, .strides = {1}});
-  refused(Code::bad_input, "24 bytes", {.storage = "DoubleStorage", .elements = 6, .dims = {6}, .strides = {1}});
+  refused(Code::bad_input, "24 bytes",
+          {.storage = "DoubleStorage", .elements = 6, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "ends at 7", {.elements = 6, .dims = {7}, .strides = {1}});
   refused(Code::bad_input, "ends at 7", {.elements = 6, .offset = 1, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "ends at 11", {.elements = 6, .dims = {6}, .strides = {2}});
   refused(Code::bad_input, "negative", {.elements = 6, .dims = {6}, .strides = {-1}});
   refused(Code::bad_input, "negative", {.elements = 6, .dims = {-6}, .strides = {1}});
-  refused(Code::bad_input, "damaged offset", {.elements = 6, .offset = -4, .dims = {6}, .strides = {1}});
+  refused(Code::bad_input, "damaged offset",
+          {.elements = 6, .offset = -4, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "damaged offset", {.elements = 6, .dims = {6}, .strides = {}});
-  refused(Code::bad_input, "'w'", {.elements = 6, .dims = {6, 2}, .strides = {INT64_MAX, INT64_MAX}});
+  refused(Code::bad_input, "'w'",
+          {.elements = 6, .dims = {6, 2}, .strides = {INT64_MAX, INT64_MAX}});
   refused(Code::bad_input, "'w'", {.elements = 6, .dims = {INT64_MAX, 4}, .strides = {0, 0}});
   refused(Code::bad_input, "justifies", {.elements = 6, .dims = {1 << 30}, .strides = {0}});
   refused(Code::bad_input, "ends at 8", {.elements = 6, .offset = 8, .dims = {0}, .strides = {1}});
@@ -241,7 +272,8 @@ TEST(PyTorchZip, TruncationAndFlips) {
     EXPECT_THROW(read_pytorch_zip(Archive(shared(whole.substr(0, n)), "a")), Error) << n;
 }
 
-std::string legacy(const std::string& object, int64_t elements, const std::string& keys = "](" + pkl::text("0") + "e",
+std::string legacy(const std::string& object, int64_t elements,
+                   const std::string& keys = "](" + pkl::text("0") + "e",
                    const std::string& facts = pkl::dict({{"little_endian", "\x88"}})) {
   return "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8\x50\x19." + pkl::document("M\xe9\x03") +
          pkl::document(facts) + pkl::document(object) + pkl::document(keys) + le(elements) +
@@ -269,13 +301,18 @@ TEST(PyTorchLegacy, RefusesDamage) {
   refused(Code::bad_input, "has -1 elements", legacy(kLegacyObject, -1));
   refused(Code::bad_input, "listed twice", legacy(kLegacyObject, 6, twice));
   refused(Code::bad_input, "never used", legacy(kLegacyObject, 6, "](" + pkl::text("9") + "e"));
-  refused(Code::bad_input, "is missing", legacy(kLegacyObject, 6, "]").substr(0, legacy(kLegacyObject, 6, "]").size() - 32));
+  refused(Code::bad_input, "is missing",
+          legacy(kLegacyObject, 6, "]").substr(0, legacy(kLegacyObject, 6, "]").size() - 32));
   refused(Code::bad_input, "no list", legacy(kLegacyObject, 6, "K\1"));
   refused(Code::bad_input, "behind the last", legacy(kLegacyObject, 6) + "x");
-  refused(Code::unsupported, "big-endian", legacy(kLegacyObject, 6, "]", pkl::dict({{"little_endian", "\x89"}})));
-  refused(Code::unsupported, "a view", legacy(pkl::dict({{"w", pkl::tensor({.elements = 6, .view = ")"})}}), 6));
-  const pkl::TensorSpec one{.elements = 6, .dims = {6}, .strides = {1}}, other{.elements = 7, .dims = {6}, .strides = {1}};
-  refused(Code::bad_input, "in two ways", legacy(pkl::dict({{"a", pkl::tensor(one)}, {"b", pkl::tensor(other)}}), 6));
+  refused(Code::unsupported, "big-endian",
+          legacy(kLegacyObject, 6, "]", pkl::dict({{"little_endian", "\x89"}})));
+  refused(Code::unsupported, "a view",
+          legacy(pkl::dict({{"w", pkl::tensor({.elements = 6, .view = ")"})}}), 6));
+  const pkl::TensorSpec one{.elements = 6, .dims = {6}, .strides = {1}},
+      other{.elements = 7, .dims = {6}, .strides = {1}};
+  refused(Code::bad_input, "in two ways",
+          legacy(pkl::dict({{"a", pkl::tensor(one)}, {"b", pkl::tensor(other)}}), 6));
 }
 
 TEST(PyTorchLegacy, TruncationAndFlips) {
@@ -295,15 +332,18 @@ TEST(PyTorchLegacy, TruncationAndFlips) {
 
 TEST(Weights, TellsKindsApartByContent) {
   const TempFolder folder;
-  const std::string torch = folder.put("a.bin", torch_zip(pkl::document(pkl::dict({{"w", kTensor}}))));
+  const std::string torch =
+      folder.put("a.bin", torch_zip(pkl::document(pkl::dict({{"w", kTensor}}))));
   EXPECT_EQ(load_weights(torch).format(), "PyTorch checkpoint");
   save_npz(folder.at("b.pth"), {{"w", Tensor::scalar(1.0f)}});
   EXPECT_EQ(load_weights(folder.at("b.pth")).format(), "numpy archive");
   const auto refused = [&](Code code, const std::string& part, const std::string& content) {
     expect_error(code, part, [&] { load_weights(folder.put("x", content)); });
   };
-  EXPECT_EQ(load_weights(folder.put("old.pth", legacy(kLegacyObject, 6))).format(), "PyTorch checkpoint");
-  refused(Code::unsupported, "TorchScript", torch_zip(pkl::document("}"), {{"archive/constants.pkl", "x"}}));
+  EXPECT_EQ(load_weights(folder.put("old.pth", legacy(kLegacyObject, 6))).format(),
+            "PyTorch checkpoint");
+  refused(Code::unsupported, "TorchScript",
+          torch_zip(pkl::document("}"), {{"archive/constants.pkl", "x"}}));
   refused(Code::bad_input, "git lfs pull", "version https://git-lfs.github.com/spec/v1\n");
   refused(Code::bad_input, "HTML", "<!DOCTYPE html><html>");
   refused(Code::bad_input, "JPEG", "\xff\xd8\xff\xe0 JFIF");

@@ -66,8 +66,8 @@ struct ZipEntry {
   bool deflate = false;
   uint16_t flags = 0, method = 0;
   std::optional<uint32_t> crc, declared_size;
-  std::optional<uint32_t> offset;   ///< in the directory, instead of the true one
-  std::string local_name;           ///< instead of `name`
+  std::optional<uint32_t> offset;  ///< in the directory, instead of the true one
+  std::string local_name;          ///< instead of `name`
 };
 
 inline std::string deflated(const std::string& data) {
@@ -93,12 +93,13 @@ inline std::string zip_of(const std::vector<ZipEntry>& entries) {
         0, reinterpret_cast<const Bytef*>(e.data.data()), static_cast<uInt>(e.data.size()))));
     const uint16_t method = e.deflate ? 8 : e.method;
     const auto size = e.declared_size.value_or(static_cast<uint32_t>(e.data.size()));
-    const std::string fields = le<uint16_t>(20) + le(e.flags) + le(method) + le<uint32_t>(0) + le(crc) +
-                               le(static_cast<uint32_t>(packed.size())) + le(size);
+    const std::string fields = le<uint16_t>(20) + le(e.flags) + le(method) + le<uint32_t>(0) +
+                               le(crc) + le(static_cast<uint32_t>(packed.size())) + le(size);
     directory += "PK\1\2" + le<uint16_t>(20) + fields + le(static_cast<uint16_t>(e.name.size())) +
-                 std::string(12, '\0') +
-                 le(e.offset.value_or(static_cast<uint32_t>(out.size()))) + e.name;
-    out += "PK\3\4" + fields + le(static_cast<uint16_t>(local.size())) + le<uint16_t>(0) + local + packed;
+                 std::string(12, '\0') + le(e.offset.value_or(static_cast<uint32_t>(out.size()))) +
+                 e.name;
+    out += "PK\3\4" + fields + le(static_cast<uint16_t>(local.size())) + le<uint16_t>(0) + local +
+           packed;
   }
   const auto count = static_cast<uint16_t>(entries.size());
   return out + directory + "PK\5\6" + le<uint32_t>(0) + le(count) + le(count) +
@@ -108,7 +109,9 @@ inline std::string zip_of(const std::vector<ZipEntry>& entries) {
 
 /// Opcodes of a pickle, protocol 2.
 namespace pkl {
-inline std::string text(const std::string& t) { return "X" + le(static_cast<uint32_t>(t.size())) + t; }
+inline std::string text(const std::string& t) {
+  return "X" + le(static_cast<uint32_t>(t.size())) + t;
+}
 inline std::string integer(int32_t value) { return "J" + le(value); }
 inline std::string tuple(const std::vector<std::string>& items) {
   std::string out = "(";
@@ -137,10 +140,12 @@ struct TensorSpec {
 };
 inline std::string tensor(const TensorSpec& spec) {
   const std::string id = tuple({text("storage"), global("torch", spec.storage), text(spec.key),
-                                text("cpu"), integer(spec.elements), spec.view}) + "Q";
+                                text("cpu"), integer(spec.elements), spec.view}) +
+                         "Q";
   return global("torch._utils", "_rebuild_tensor_v2") +
-         tuple({id, "\x8a\x08" + le(spec.offset), integers(spec.dims), integers(spec.strides), "\x89",
-                global("collections", "OrderedDict") + ")R"}) + "R";
+         tuple({id, "\x8a\x08" + le(spec.offset), integers(spec.dims), integers(spec.strides),
+                "\x89", global("collections", "OrderedDict") + ")R"}) +
+         "R";
 }
 inline std::string document(const std::string& body) { return "\x80\x02" + body + "."; }
 }  // namespace pkl

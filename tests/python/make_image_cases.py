@@ -4,6 +4,7 @@ what Pillow makes of them. Run by hand when a case is added; needs Pillow and nu
 
     python tests/python/make_image_cases.py > zoo/image/cases.inc
 """
+
 import io
 import struct
 import zlib
@@ -26,9 +27,7 @@ def raw_png(width, height, depth, color, rows, interlace=0):
     """A PNG of a kind that Pillow does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def smooth(height, width):

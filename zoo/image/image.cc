@@ -54,9 +54,10 @@ Image apply_orientation(Image picture, int orientation) {
       if (flip_x) from_x = picture.width - 1 - from_x;
       if (flip_y) from_y = picture.height - 1 - from_y;
       const size_t from = (static_cast<size_t>(from_y) * static_cast<size_t>(picture.width) +
-                           static_cast<size_t>(from_x)) * c;
-      const size_t to = (static_cast<size_t>(y) * static_cast<size_t>(out.width) +
-                         static_cast<size_t>(x)) * c;
+                           static_cast<size_t>(from_x)) *
+                          c;
+      const size_t to =
+          (static_cast<size_t>(y) * static_cast<size_t>(out.width) + static_cast<size_t>(x)) * c;
       for (size_t k = 0; k < c; ++k) out.pixels[to + k] = picture.pixels[from + k];
     }
   return out;

@@ -57,7 +57,8 @@ TEST(Decode, EqualsPillow) {
     // Pillow brings its own libjpeg-turbo, whose chroma upsampling may round otherwise by version.
     const int tolerance = c.file.starts_with("\xff\xd8") ? 1 : 0;
     for (size_t i = 0; i < c.rgb.size(); ++i)
-      ASSERT_NEAR(picture.pixels[i], static_cast<unsigned char>(c.rgb[i]), tolerance) << c.name << " " << i;
+      ASSERT_NEAR(picture.pixels[i], static_cast<unsigned char>(c.rgb[i]), tolerance)
+          << c.name << " " << i;
   }
 }
 
@@ -69,9 +70,11 @@ TEST(Decode, GrayRepeats) {
 
 TEST(Decode, EveryTruncationIsAnError) {
   for (const Case& c : kCases) {
-    // The bytes behind the last pixel (a JPEG's end marker) may be missing unnoticed in none of them.
+    // The bytes behind the last pixel (a JPEG's end marker) may be missing unnoticed in none of
+    // them.
     for (size_t n = 0; n < c.file.size(); ++n)
-      EXPECT_THROW(decode_text(c.file.substr(0, n)), Error) << c.name << " at " << n << " of " << c.file.size();
+      EXPECT_THROW(decode_text(c.file.substr(0, n)), Error)
+          << c.name << " at " << n << " of " << c.file.size();
   }
 }
 
@@ -83,7 +86,8 @@ TEST(Decode, FlippedBytesNeverCrash) {
         changed[n] = static_cast<char>(changed[n] ^ flip);
         try {
           const Image picture = decode_text(changed);
-          EXPECT_EQ(picture.pixels.size(), static_cast<size_t>(picture.height) * static_cast<size_t>(picture.width) * 3);
+          EXPECT_EQ(picture.pixels.size(),
+                    static_cast<size_t>(picture.height) * static_cast<size_t>(picture.width) * 3);
         } catch (const Error&) {
         }
       }
@@ -93,7 +97,7 @@ TEST(Decode, RefusesHugePicturesBeforeTakingMemory) {
   std::string jpeg(case_of("jpeg_444").file);
   const size_t frame = jpeg.find("\xff\xc0");
   ASSERT_NE(frame, std::string::npos);
-  jpeg.replace(frame + 5, 4, "\xff\xff\xff\xff");  // height, width
+  jpeg.replace(frame + 5, 4, "\xff\xff\xff\xff");                             // height, width
   expect_error(Code::bad_input, "65500 pixels", [&] { decode_text(jpeg); });  // libjpeg's own limit
   jpeg.replace(frame + 5, 4, "\xff\0\xff\0"sv);
   expect_error(Code::bad_input, "65280 x 65280", [&] { decode_text(jpeg); });
@@ -116,7 +120,8 @@ TEST(Decode, RefusesOtherKinds) {
 TEST(Exif, DamagedStructuresMeanUpright) {
   const std::string good("MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0", 22);
   EXPECT_EQ(exif_orientation(good), 6);
-  for (size_t n = 0; n < good.size() - 2; ++n) EXPECT_EQ(exif_orientation(good.substr(0, n)), 1) << n;
+  for (size_t n = 0; n < good.size() - 2; ++n)
+    EXPECT_EQ(exif_orientation(good.substr(0, n)), 1) << n;
   std::string changed = good;
   changed.replace(4, 4, "\xff\xff\xff\xff");
   EXPECT_EQ(exif_orientation(changed), 1);

@@ -52,8 +52,7 @@ uint8_t scaled(unsigned a, unsigned b) {
 // Adobe stores CMYK inverted, so that each sample is already 255 minus the ink.
 void cmyk_to_rgb(const uint8_t* cmyk, uint8_t* rgb) {
   const unsigned light = cmyk[3];
-  for (int c = 0; c < 3; ++c)
-    rgb[c] = static_cast<uint8_t>(light - scaled(255u - cmyk[c], light));
+  for (int c = 0; c < 3; ++c) rgb[c] = static_cast<uint8_t>(light - scaled(255u - cmyk[c], light));
 }
 
 // Everything between setjmp and longjmp lives here without destructors; the caller owns the memory.
@@ -81,7 +80,8 @@ bool read(Session& session, Bytes file, Decoded& out, std::vector<uint8_t>& row)
     ::jpeg_destroy_decompress(&info);
     return false;
   }
-  for (const jpeg_marker_struct* marker = info.marker_list; marker != nullptr; marker = marker->next) {
+  for (const jpeg_marker_struct* marker = info.marker_list; marker != nullptr;
+       marker = marker->next) {
     const std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);
     if (data.starts_with(kExif)) {
       out.exif = data.substr(kExif.size());

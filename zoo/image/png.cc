@@ -31,12 +31,14 @@ void on_read(png_structp png, png_bytep to, size_t size) {
   session->input = session->input.subspan(size);
 }
 void on_write(png_structp png, png_bytep from, size_t size) {
-  static_cast<Session*>(png_get_io_ptr(png))->output->append(reinterpret_cast<const char*>(from), size);
+  static_cast<Session*>(png_get_io_ptr(png))
+      ->output->append(reinterpret_cast<const char*>(from), size);
 }
 void on_flush(png_structp) {}
 
 // Everything between setjmp and longjmp lives here without destructors; the caller owns the memory.
-bool read(png_structp png, png_infop info, Session& session, Decoded& out, std::vector<uint8_t*>& rows) {
+bool read(png_structp png, png_infop info, Session& session, Decoded& out,
+          std::vector<uint8_t*>& rows) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_read_fn(png, &session, on_read);
   constexpr png_uint_32 kMaxSide = 1'000'000;
@@ -45,7 +47,8 @@ bool read(png_structp png, png_infop info, Session& session, Decoded& out, std::
   png_set_chunk_malloc_max(png, kMaxChunk);
   png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
   png_read_info(png, info);
-  const png_uint_32 width = png_get_image_width(png, info), height = png_get_image_height(png, info);
+  const png_uint_32 width = png_get_image_width(png, info),
+                    height = png_get_image_height(png, info);
   if (int64_t{width} * height > kMaxPixels) png_error(png, "too many pixels");
   png_set_strip_16(png);
   png_set_expand(png);  // palettes, and gray below eight bits
@@ -110,7 +113,8 @@ Decoded decode_png(Bytes file, const std::string& name) {
 }
 
 std::string encode_png(const Image& picture) {
-  check(picture.width > 0 && picture.height > 0 && (picture.channels == 1 || picture.channels == 3) &&
+  check(picture.width > 0 && picture.height > 0 &&
+            (picture.channels == 1 || picture.channels == 3) &&
             picture.pixels.size() == static_cast<size_t>(picture.width) *
                                          static_cast<size_t>(picture.height) *
                                          static_cast<size_t>(picture.channels),

@@ -18,7 +18,8 @@ struct Lobe {
 };
 // The CIE 1931 colour matching functions as sums of lobes: Wyman, Sloan, Shirley, "Simple Analytic
 // Approximations to the CIE XYZ Color Matching Functions", JCGT 2(2), 2013, section 2.2.
-constexpr Lobe kX[] = {{1.056, 599.8, 37.9, 31.0}, {0.362, 442.0, 16.0, 26.7}, {-0.065, 501.1, 20.4, 26.2}};
+constexpr Lobe kX[] = {
+    {1.056, 599.8, 37.9, 31.0}, {0.362, 442.0, 16.0, 26.7}, {-0.065, 501.1, 20.4, 26.2}};
 constexpr Lobe kY[] = {{0.821, 568.8, 46.9, 40.5}, {0.286, 530.9, 16.3, 31.1}};
 constexpr Lobe kZ[] = {{1.217, 437.0, 11.8, 36.0}, {0.681, 459.0, 26.0, 13.8}};
 
@@ -56,7 +57,8 @@ void check_cube(const Cube& cube) {
 float finite(float v) { return std::isnan(v) ? 0.0f : std::clamp(v, -1e30f, 1e30f); }
 
 float percentile(std::vector<float> values, double part) {
-  const auto at = values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
+  const auto at =
+      values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), at, values.end());
   return *at;
 }
@@ -95,7 +97,8 @@ std::vector<Scored> top_classes(std::span<const float> logits, size_t k) {
   double sum = 0;
   for (const float v : logits) sum += weight(v);
   std::vector<Scored> out(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) out[i] = {static_cast<int64_t>(i), weight(logits[i]) / sum};
+  for (size_t i = 0; i < logits.size(); ++i)
+    out[i] = {static_cast<int64_t>(i), weight(logits[i]) / sum};
   k = std::min(k, out.size());
   std::partial_sort(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(k), out.end(),
                     [](const Scored& a, const Scored& b) {
@@ -112,7 +115,8 @@ Image false_color(const Cube& cube) {
   std::vector<float> linear(count * 3);
   Rgb white{};
   for (int64_t band = 0; band < cube.bands; ++band) {
-    const double part = cube.bands > 1 ? static_cast<double>(band) / static_cast<double>(cube.bands - 1) : 0.5;
+    const double part =
+        cube.bands > 1 ? static_cast<double>(band) / static_cast<double>(cube.bands - 1) : 0.5;
     const Rgb weights = primaries_of(cube.first_nm + part * (cube.last_nm - cube.first_nm));
     const float* from = cube.values.data() + static_cast<size_t>(band) * count;
     for (size_t c = 0; c < 3; ++c) {
@@ -130,7 +134,8 @@ Image false_color(const Cube& cube) {
   for (size_t i = 0; i < count; ++i)
     brightness[i] = std::max({linear[i * 3], linear[i * 3 + 1], linear[i * 3 + 2]});
   const float exposure = std::max(percentile(std::move(brightness), 0.99), 1e-6f);
-  for (size_t i = 0; i < linear.size(); ++i) out.pixels[i] = to_srgb(static_cast<double>(linear[i]) / exposure);
+  for (size_t i = 0; i < linear.size(); ++i)
+    out.pixels[i] = to_srgb(static_cast<double>(linear[i]) / exposure);
   return out;
 }
 

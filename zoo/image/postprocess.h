@@ -16,8 +16,8 @@ struct Scored {
 /// equal ones in the order of their index. Throws Error(bad_input) for a NaN.
 std::vector<Scored> top_classes(std::span<const float> logits, size_t k);
 
-/// A spectral image: bands x height x width floats of one picture, the bands at equal distances from
-/// `first_nm` to `last_nm` nanometres.
+/// A spectral image: bands x height x width floats of one picture, the bands at equal distances
+/// from `first_nm` to `last_nm` nanometres.
 struct Cube {
   int64_t bands = 0, height = 0, width = 0;
   std::span<const float> values;

@@ -117,8 +117,10 @@ void append_planes(const Image& picture, const Preprocessing& how, std::vector<f
     const uint8_t* from = picture.pixels.data() + (how.bgr ? 2 - c : c);
     for (size_t i = 0; i < count; ++i) {
       const float sample = from[i * 3];
-      if (how.minmax) out.push_back(extent > 0 ? (sample - lowest) / extent : 0.0f);
-      else out.push_back((sample / how.divisor - how.mean[c]) / how.std[c]);
+      if (how.minmax)
+        out.push_back(extent > 0 ? (sample - lowest) / extent : 0.0f);
+      else
+        out.push_back((sample / how.divisor - how.mean[c]) / how.std[c]);
     }
   }
 }
@@ -132,16 +134,15 @@ TextMap to_text(const Preprocessing& p) {
     return fmt::format("{},{},{}", v[0], v[1], v[2]);
   };
   const std::string prefix = kPreprocessPrefix;
-  TextMap out = {
-      {prefix + "resize",
-       p.resize_side > 0 ? fmt::format("{}", p.resize_side) : size(p.resize_height, p.resize_width)},
-      {prefix + "crop", size(p.crop_height, p.crop_width)},
-      {prefix + "interpolation", name_of(p.interpolation)},
-      {prefix + "color", p.bgr ? "bgr" : "rgb"},
-      {prefix + "range", p.minmax ? "minmax" : "divide"},
-      {prefix + "divisor", fmt::format("{}", p.divisor)},
-      {prefix + "mean", three(p.mean)},
-      {prefix + "std", three(p.std)}};
+  TextMap out = {{prefix + "resize", p.resize_side > 0 ? fmt::format("{}", p.resize_side)
+                                                       : size(p.resize_height, p.resize_width)},
+                 {prefix + "crop", size(p.crop_height, p.crop_width)},
+                 {prefix + "interpolation", name_of(p.interpolation)},
+                 {prefix + "color", p.bgr ? "bgr" : "rgb"},
+                 {prefix + "range", p.minmax ? "minmax" : "divide"},
+                 {prefix + "divisor", fmt::format("{}", p.divisor)},
+                 {prefix + "mean", three(p.mean)},
+                 {prefix + "std", three(p.std)}};
   if (p.max_side > 0) out[prefix + "max_side"] = fmt::format("{}", p.max_side);
   return out;
 }

@@ -22,10 +22,10 @@ namespace vitrail::image {
 ///     divisor        "255"
 ///     mean, std      "0.485,0.456,0.406": of the divided samples, in the order of `color`
 struct Preprocessing {
-  int resize_side = 0;                       ///< shorter side; 0: see resize_height
-  int resize_height = 0, resize_width = 0;   ///< exact size; 0: not resized
+  int resize_side = 0;                      ///< shorter side; 0: see resize_height
+  int resize_height = 0, resize_width = 0;  ///< exact size; 0: not resized
   int max_side = 0;
-  int crop_height = 0, crop_width = 0;       ///< 0: not cropped
+  int crop_height = 0, crop_width = 0;  ///< 0: not cropped
   Filter interpolation = Filter::bilinear;
   bool bgr = false;
   /// (x - min) / (max - min) over all samples of the picture, as MST++ does; a picture of one

@@ -37,19 +37,19 @@ TEST(Resize, EqualsPillowToTheBit) {
     Filter filter;
     uint32_t crc;
   } cases[] = {
-      {7, 9, 3, 4, Filter::nearest, 0x6e1e598a},  {7, 9, 3, 4, Filter::bilinear, 0x97e6cb2b},
-      {7, 9, 3, 4, Filter::bicubic, 0x921b3eae},  {7, 9, 3, 4, Filter::lanczos, 0x843882cb},
-      {4, 3, 6, 5, Filter::nearest, 0xb32c99c7},  {4, 3, 6, 5, Filter::bilinear, 0xe3f85340},
-      {4, 3, 6, 5, Filter::bicubic, 0x0c681750},  {4, 3, 6, 5, Filter::lanczos, 0x2f58bfdb},
-      {5, 8, 5, 3, Filter::nearest, 0x5ae74bd0},  {5, 8, 5, 3, Filter::bilinear, 0x32857f92},
-      {5, 8, 5, 3, Filter::bicubic, 0x57f51dae},  {5, 8, 5, 3, Filter::lanczos, 0xd33552ef},
-      {5, 5, 8, 5, Filter::nearest, 0xbd930d2f},  {5, 5, 8, 5, Filter::bilinear, 0xb5cd415f},
-      {5, 5, 8, 5, Filter::bicubic, 0x33e4da42},  {5, 5, 8, 5, Filter::lanczos, 0xa8967223},
-      {9, 5, 4, 6, Filter::bicubic, 0xb28cae1b},  {9, 5, 4, 6, Filter::lanczos, 0x52e367b5}};
+      {7, 9, 3, 4, Filter::nearest, 0x6e1e598a}, {7, 9, 3, 4, Filter::bilinear, 0x97e6cb2b},
+      {7, 9, 3, 4, Filter::bicubic, 0x921b3eae}, {7, 9, 3, 4, Filter::lanczos, 0x843882cb},
+      {4, 3, 6, 5, Filter::nearest, 0xb32c99c7}, {4, 3, 6, 5, Filter::bilinear, 0xe3f85340},
+      {4, 3, 6, 5, Filter::bicubic, 0x0c681750}, {4, 3, 6, 5, Filter::lanczos, 0x2f58bfdb},
+      {5, 8, 5, 3, Filter::nearest, 0x5ae74bd0}, {5, 8, 5, 3, Filter::bilinear, 0x32857f92},
+      {5, 8, 5, 3, Filter::bicubic, 0x57f51dae}, {5, 8, 5, 3, Filter::lanczos, 0xd33552ef},
+      {5, 5, 8, 5, Filter::nearest, 0xbd930d2f}, {5, 5, 8, 5, Filter::bilinear, 0xb5cd415f},
+      {5, 5, 8, 5, Filter::bicubic, 0x33e4da42}, {5, 5, 8, 5, Filter::lanczos, 0xa8967223},
+      {9, 5, 4, 6, Filter::bicubic, 0xb28cae1b}, {9, 5, 4, 6, Filter::lanczos, 0x52e367b5}};
   for (const auto& c : cases) {
     const Image out = resize(made_up(c.from_height, c.from_width), c.height, c.width, c.filter);
-    EXPECT_EQ(crc_of(out), c.crc) << c.from_height << "x" << c.from_width << " to " << c.height << "x"
-                                  << c.width << " " << name_of(c.filter);
+    EXPECT_EQ(crc_of(out), c.crc) << c.from_height << "x" << c.from_width << " to " << c.height
+                                  << "x" << c.width << " " << name_of(c.filter);
   }
   EXPECT_EQ(resize(made_up(3, 4), 3, 4, Filter::bicubic), made_up(3, 4));
 }
@@ -62,8 +62,9 @@ TEST(Resize, RefusesImpossibleSizes) {
 
 TEST(Resize, ShorterSideKeepsTheRatio) {
   const auto size = [](int height, int width, int side, int max_side) {
-    const Image out = resize_shorter_side({height, width, 1, std::vector<uint8_t>(static_cast<size_t>(height * width))},
-                                          side, Filter::bilinear, max_side);
+    const Image out = resize_shorter_side(
+        {height, width, 1, std::vector<uint8_t>(static_cast<size_t>(height * width))}, side,
+        Filter::bilinear, max_side);
     return std::pair(out.height, out.width);
   };
   EXPECT_EQ(size(480, 640, 256, 0), std::pair(256, 341));
@@ -75,7 +76,7 @@ TEST(Resize, ShorterSideKeepsTheRatio) {
 
 TEST(CenterCrop, RoundsAndPadsLikeTorchvision) {
   const Image five{5, 1, 1, {0, 1, 2, 3, 4}};
-  EXPECT_THAT(center_crop(five, 2, 1).pixels, ElementsAre(2, 3));   // round(1.5) is 2
+  EXPECT_THAT(center_crop(five, 2, 1).pixels, ElementsAre(2, 3));        // round(1.5) is 2
   EXPECT_THAT(center_crop(five, 4, 1).pixels, ElementsAre(0, 1, 2, 3));  // round(0.5) is 0
   EXPECT_THAT(center_crop(five, 3, 1).pixels, ElementsAre(1, 2, 3));
   EXPECT_THAT(center_crop(five, 8, 1).pixels, ElementsAre(0, 0, 1, 2, 3, 4, 0, 0));
@@ -120,7 +121,8 @@ TEST(Preprocessing, RefusesWhatItDoesNotUnderstand) {
     }
   };
   refused("rotate", "90", "unknown");
-  for (const char* value : {"", "0", "-1", "1e9", "3x", "x3", "0x4", "3x4x5", "70000", "99999999999"})
+  for (const char* value :
+       {"", "0", "-1", "1e9", "3x", "x3", "0x4", "3x4x5", "70000", "99999999999"})
     refused("resize", value, "resize = '");
   refused("crop", "224", "HEIGHTxWIDTH");
   refused("mean", "0.5,0.5", "three");

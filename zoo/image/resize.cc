@@ -36,9 +36,12 @@ double lanczos(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) :
 
 Kernel kernel_of(Filter filter) {
   switch (filter) {
-    case Filter::bilinear: return {bilinear, 1.0};
-    case Filter::bicubic: return {bicubic, 2.0};
-    default: return {lanczos, 3.0};
+    case Filter::bilinear:
+      return {bilinear, 1.0};
+    case Filter::bicubic:
+      return {bicubic, 2.0};
+    default:
+      return {lanczos, 3.0};
   }
 }
 
@@ -120,8 +123,8 @@ Image resample_rows(const Image& picture, int height, const Kernel& kernel) {
       const int32_t weight = taps.weights[taps.stride * y + k];
       for (size_t x = 0; x < stride; ++x) sums[x] += from[x] * weight;
     }
-    std::transform(sums.begin(), sums.end(), out.pixels.begin() + static_cast<std::ptrdiff_t>(y * stride),
-                   to_byte);
+    std::transform(sums.begin(), sums.end(),
+                   out.pixels.begin() + static_cast<std::ptrdiff_t>(y * stride), to_byte);
   }
   return out;
 }
@@ -147,7 +150,8 @@ Image resize_nearest(const Image& picture, int height, int width) {
   out.pixels.reserve(rows.size() * columns.size() * c);
   for (const size_t y : rows)
     for (const size_t x : columns) {
-      const uint8_t* from = picture.pixels.data() + (y * static_cast<size_t>(picture.width) + x) * c;
+      const uint8_t* from =
+          picture.pixels.data() + (y * static_cast<size_t>(picture.width) + x) * c;
       out.pixels.insert(out.pixels.end(), from, from + c);
     }
   return out;
@@ -155,7 +159,8 @@ Image resize_nearest(const Image& picture, int height, int width) {
 
 void check_size(int64_t height, int64_t width) {
   check(height > 0 && width > 0 && height <= kMaxPixels / width, Code::bad_input,
-        "a picture cannot become {} x {} (height x width; at most {} pixels)", height, width, kMaxPixels);
+        "a picture cannot become {} x {} (height x width; at most {} pixels)", height, width,
+        kMaxPixels);
 }
 
 // Python's round(): halves to even.
@@ -167,10 +172,14 @@ int rounded_half(int doubled) {
 
 const char* name_of(Filter filter) {
   switch (filter) {
-    case Filter::nearest: return "nearest";
-    case Filter::bilinear: return "bilinear";
-    case Filter::bicubic: return "bicubic";
-    case Filter::lanczos: return "lanczos";
+    case Filter::nearest:
+      return "nearest";
+    case Filter::bilinear:
+      return "bilinear";
+    case Filter::bicubic:
+      return "bicubic";
+    case Filter::lanczos:
+      return "lanczos";
   }
   return "unknown";
 }
@@ -178,8 +187,9 @@ const char* name_of(Filter filter) {
 Filter filter_from_name(std::string_view name) {
   for (const Filter filter : {Filter::nearest, Filter::bilinear, Filter::bicubic, Filter::lanczos})
     if (name == name_of(filter)) return filter;
-  throw Error(Code::bad_input,
-              fmt::format("interpolation '{}': expected nearest, bilinear, bicubic or lanczos", name));
+  throw Error(
+      Code::bad_input,
+      fmt::format("interpolation '{}': expected nearest, bilinear, bicubic or lanczos", name));
 }
 
 Image resize(const Image& picture, int height, int width, Filter filter) {
@@ -191,8 +201,8 @@ Image resize(const Image& picture, int height, int width, Filter filter) {
   if (width == picture.width) return resample_rows(picture, height, kernel);
   if (height == picture.height) return resample_columns(picture, width, kernel);
   // The order shows, because the picture between the passes is rounded to bytes.
-  const bool rows_first = height < picture.height &&
-                          picture.height - height > 2 * (int64_t{picture.width} - width);
+  const bool rows_first =
+      height < picture.height && picture.height - height > 2 * (int64_t{picture.width} - width);
   if (rows_first) {
     check_size(height, picture.width);
     return resample_columns(resample_rows(picture, height, kernel), width, kernel);
@@ -208,9 +218,9 @@ Image resize_shorter_side(const Image& picture, int side, Filter filter, int max
   int64_t target = side, other = side * longer / shorter;
   if (max_side > 0 && other > max_side) {
     // DETR's rule: the shorter side that makes the longer one fit, rounded.
-    target = static_cast<int64_t>(std::nearbyint(static_cast<double>(max_side) *
-                                                 static_cast<double>(shorter) /
-                                                 static_cast<double>(longer)));
+    target = static_cast<int64_t>(
+        std::nearbyint(static_cast<double>(max_side) * static_cast<double>(shorter) /
+                       static_cast<double>(longer)));
     other = target * longer / shorter;
   }
   const bool wide = picture.width >= picture.height;
@@ -231,11 +241,13 @@ Image center_crop(const Image& picture, int height, int width) {
   const int top = begin(picture.height, height), left = begin(picture.width, width);
   const int x0 = std::max(0, -left), x1 = std::min(width, picture.width - left);
   for (int y = std::max(0, -top); y < std::min(height, picture.height - top); ++y) {
-    const uint8_t* from = picture.pixels.data() +
-                          (static_cast<size_t>(y + top) * static_cast<size_t>(picture.width) +
-                           static_cast<size_t>(x0 + left)) * c;
-    uint8_t* to = out.pixels.data() +
-                  (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x0)) * c;
+    const uint8_t* from =
+        picture.pixels.data() + (static_cast<size_t>(y + top) * static_cast<size_t>(picture.width) +
+                                 static_cast<size_t>(x0 + left)) *
+                                    c;
+    uint8_t* to =
+        out.pixels.data() +
+        (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x0)) * c;
     std::copy(from, from + static_cast<size_t>(x1 - x0) * c, to);
   }
   return out;

@@ -12,10 +12,10 @@ const char* name_of(Filter filter);
 /// "nearest", "bilinear", "bicubic", "lanczos"; throws Error(bad_input) listing them.
 Filter filter_from_name(std::string_view name);
 
-/// Equal to the bit to Image.resize of Pillow 13 for 8-bit pictures: two passes, each rounded to eight
-/// bits, in the same fixed-point arithmetic (22 fractional bits). Across first, except where the
-/// height shrinks by more than twice as many pixels as the width; Pillow before 13 always went across
-/// first, which for such shapes changes samples by a few units.
+/// Equal to the bit to Image.resize of Pillow 13 for 8-bit pictures: two passes, each rounded to
+/// eight bits, in the same fixed-point arithmetic (22 fractional bits). Across first, except where
+/// the height shrinks by more than twice as many pixels as the width; Pillow before 13 always went
+/// across first, which for such shapes changes samples by a few units.
 Image resize(const Image& picture, int height, int width, Filter filter);
 
 /// torchvision's Resize(int): the shorter side becomes `side`, the longer keeps the aspect ratio
