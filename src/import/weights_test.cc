@@ -5,6 +5,7 @@
 #include "import/pytorch_zip.h"
 #include "import/safetensors.h"
 #include "import/weights_testing.h"
+#include "vitrail/tensor_file.h"
 
 namespace vitrail {
 namespace {
@@ -352,6 +353,24 @@ TEST(Weights, TellsKindsApartByContent) {
   refused(Code::bad_input, "its directory is missing", "PK\3\4");
   refused(Code::bad_input, "empty", "");
   expect_error(Code::io, "No such file", [&] { load_weights(folder.at("none")); });
+}
+
+TEST(TensorFile, LoadsAndSaves) {
+  const TempFolder folder;
+  const float values[] = {1, 2, 3};
+  const std::vector<FileTensor> tensors = {{"x", DType::f32, {3}, values, sizeof values, nullptr}};
+  save_npz(folder.at("a.npz"), tensors);
+  save_npy(folder.at("a.npy"), tensors[0]);
+  for (const char* name : {"a.npz", "a.npy"}) {
+    const std::vector<FileTensor> back = load_tensors(folder.at(name));
+    ASSERT_EQ(back.size(), 1u);
+    EXPECT_EQ(back[0].name, name == std::string("a.npz") ? "x" : "");
+    EXPECT_EQ(back[0].dims, (Dims{3}));
+    ASSERT_EQ(back[0].bytes, sizeof values);
+    EXPECT_EQ(std::memcmp(back[0].data, values, sizeof values), 0);
+  }
+  const FileTensor wrong{"x", DType::f32, {4}, values, sizeof values, nullptr};
+  expect_error(Code::bad_input, "needs 16 bytes", [&] { save_npy(folder.at("b.npy"), wrong); });
 }
 
 TEST(Weights, NamesMustDiffer) {
