@@ -80,6 +80,15 @@ bool read(Session& session, Bytes file, Decoded& out, std::vector<uint8_t>& row)
     ::jpeg_destroy_decompress(&info);
     return false;
   }
+  // Every block of 64 pixels takes a bit at least, so that a small file cannot claim a large
+  // picture.
+  constexpr int64_t kMaxPixelsPerByte = 512;
+  if (!info.arith_code && pixels / kMaxPixelsPerByte > static_cast<int64_t>(file.size())) {
+    std::snprintf(session.message, JMSG_LENGTH_MAX, "%u x %u pixels in %zu bytes: it is cut short",
+                  info.image_width, info.image_height, file.size());
+    ::jpeg_destroy_decompress(&info);
+    return false;
+  }
   for (const jpeg_marker_struct* marker = info.marker_list; marker != nullptr;
        marker = marker->next) {
     const std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);

@@ -40,6 +40,7 @@ void on_flush(png_structp) {}
 bool read(png_structp png, png_infop info, Session& session, Decoded& out,
           std::vector<uint8_t*>& rows) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
+  const size_t file_size = session.input.size();
   png_set_read_fn(png, &session, on_read);
   constexpr png_uint_32 kMaxSide = 1'000'000;
   constexpr png_alloc_size_t kMaxChunk = 8 << 20;  // texts and profiles, which nobody reads here
@@ -50,6 +51,10 @@ bool read(png_structp png, png_infop info, Session& session, Decoded& out,
   const png_uint_32 width = png_get_image_width(png, info),
                     height = png_get_image_height(png, info);
   if (int64_t{width} * height > kMaxPixels) png_error(png, "too many pixels");
+  // DEFLATE reaches 1:1032, so that a small file cannot claim a large picture.
+  constexpr size_t kMaxExpansion = 1032;
+  if (png_get_rowbytes(png, info) * height / kMaxExpansion > file_size)
+    png_error(png, "the file is cut short");
   png_set_strip_16(png);
   png_set_expand(png);  // palettes, and gray below eight bits
   png_set_gray_to_rgb(png);
