@@ -237,7 +237,8 @@ TEST(PyTorchZip, ChecksStoragesAndExtents) {
   refused(Code::bad_input, "'../0' is missing",
           {.key = "../0", .elements = 6, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "24 bytes", {.elements = 7, .dims = {6}, .strides = {1}});
-  refused(Code::bad_input, "24 bytes", {.elements = -1, .dims = {6}, .strides = {1}});
+  refused(Code::bad_input, "damaged storage reference",
+          {.elements = -1, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "24 bytes",
           {.storage = "DoubleStorage", .elements = 6, .dims = {6}, .strides = {1}});
   refused(Code::bad_input, "ends at 7", {.elements = 6, .dims = {7}, .strides = {1}});
