@@ -127,6 +127,7 @@ def speed(made, options, deadline):
                 continue
             result = options.folder / f"{model.name}_{shape}.json"
             ours = f"vitrail={PROGRAM} bench {plan} --shapes input:{{shape}} --threads {{threads}} --json {{json}}"
+            ours += f" --warmUp {{warmup_ms}} --duration {{seconds}} --iterations {options.iterations}"
             command = [
                 sys.executable,
                 ROOT / "bench" / "python" / "peers.py",
@@ -177,6 +178,7 @@ def main():
     full = options.full or options.bench_only
     options.rounds = options.rounds or (9 if full else 1)
     options.seconds = options.seconds or (3.0 if full else 1.0)
+    options.iterations = 10 if full else 3  # as many as peer_engine.py asks for at least
     deadline = time.monotonic() + (1e9 if full else 300)
     weights = dict(text.split("=", 1) for text in options.weights if "=" in text)
     models = [model for model in MODELS if options.only in (None, model.name)]
@@ -197,8 +199,7 @@ def main():
             if model.name.startswith("cvt"):
                 vitrail("run", plan, *photos)
             else:
-                cube = options.folder / f"{photos[0].stem}.npy"
-                vitrail("run", plan, photos[0], "-o", cube)
+                vitrail("run", plan, photos[0], "--folder", options.folder)
         heading("3. Accuracy beside ONNX Runtime")
         accuracy(made, options.folder)
     heading(f"Speed, float32, {options.threads} threads, {options.rounds} round(s) of fresh processes")
