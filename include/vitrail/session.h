@@ -42,8 +42,8 @@ struct LoadOptions {
 /// threads may use it.
 class LoadedPlan {
  public:
-  /// Throws Error(io), Error(bad_input) for a damaged file, Error(wrong_target) for a plan of another
-  /// version or without a section for `target`.
+  /// Throws Error(io), Error(bad_input) for a damaged file, Error(wrong_target) for a plan of
+  /// another version or without a section for `target`.
   static LoadedPlan load(const std::string& path, const LoadOptions& options = {});
 
   const std::vector<TensorSpec>& inputs() const;
@@ -75,15 +75,16 @@ struct TensorView {
 };
 
 struct SessionOptions {
-  int threads = 0;      ///< workers of a run, the calling thread included; 0: every processor
-  bool poison = false;  ///< fill working memory with NaN before each run, to find reads of unwritten memory
+  int threads = 0;  ///< workers of a run, the calling thread included; 0: every processor
+  bool poison =
+      false;  ///< fill working memory with NaN before each run, to find reads of unwritten memory
 };
 
 /// How long one execution of a step took.
 struct StepReport {
-  int index = 0;             ///< depth first in the plan
-  std::string_view step;     ///< its name
-  std::string_view kernel;   ///< "reference" for steps without a kernel of their own
+  int index = 0;            ///< depth first in the plan
+  std::string_view step;    ///< its name
+  std::string_view kernel;  ///< "reference" for steps without a kernel of their own
   double microseconds = 0;
 };
 
@@ -101,8 +102,10 @@ class Session {
   /// Names memory for an input: dense row-major, aligned to its elements, kept and unchanged until
   /// run() has returned. It is never written. Throws Error(usage) listing the plan's inputs for an
   /// unknown name; extents outside the plan's range are refused when the session binds.
-  void set_input(std::string_view name, DType dtype, std::span<const int64_t> dims, const void* data);
-  void set_input(std::string_view name, DType dtype, std::initializer_list<int64_t> dims, const void* data) {
+  void set_input(std::string_view name, DType dtype, std::span<const int64_t> dims,
+                 const void* data);
+  void set_input(std::string_view name, DType dtype, std::initializer_list<int64_t> dims,
+                 const void* data) {
     set_input(name, dtype, std::span(dims.begin(), dims.size()), data);
   }
   /// The caller's memory for an output, used until changed; null: the session's own again.
@@ -110,8 +113,9 @@ class Session {
   /// A symbol of the plan that no input's extents give.
   void set_symbol(const std::string& name, int64_t value);
 
-  /// Does for the inputs' extents what the first run of these extents would: checks them against the
-  /// plan's range, chooses kernels, gets memory. Needs every input's extents; their data may be null.
+  /// Does for the inputs' extents what the first run of these extents would: checks them against
+  /// the plan's range, chooses kernels, gets memory. Needs every input's extents; their data may be
+  /// null.
   void bind();
   /// Allocates nothing when the extents were seen among the last eight, unless the plan has host
   /// steps or loops.

@@ -21,6 +21,9 @@ int64_t checked_mul(int64_t a, int64_t b) {
 }
 
 namespace {
+// Far above what shapes need; a hostile text could ask for exponentially many terms.
+constexpr size_t kMaxTerms = 1024, kMaxDegree = 64;
+
 int64_t floor_divide(int64_t a, int64_t b) {
   require(b != 0, Code::bad_input, "{} divided by zero in a shape", a);
   require(!(a == INT64_MIN && b == -1), Code::bad_input, "{} / -1 overflows 64 bits", a);
@@ -73,6 +76,7 @@ struct ExprBuilder {
     for (auto& [key, term] : terms)
       if (term.coefficient != 0) poly->terms.push_back(std::move(term));
     if (poly->terms.empty()) return Expr(0);
+    require(poly->terms.size() <= kMaxTerms, Code::bad_input, "an expression of more than {} terms", kMaxTerms);
     if (poly->terms.size() == 1 && poly->terms[0].factors.empty())
       return Expr(poly->terms[0].coefficient);
     // The empty key sorts first; a person reads the constant last.
@@ -100,8 +104,12 @@ struct ExprBuilder {
     const auto terms_of = [](const Expr& e) {
       return e.is_constant() ? std::vector<Monomial>{{{}, e.value_}} : e.poly_->terms;
     };
-    for (const Monomial& x : terms_of(a))
-      for (const Monomial& y : terms_of(b)) {
+    const std::vector<Monomial> left = terms_of(a), right = terms_of(b);
+    require(left.size() * right.size() <= 16 * kMaxTerms, Code::bad_input, "an expression of more than {} terms", kMaxTerms);
+    for (const Monomial& x : left)
+      for (const Monomial& y : right) {
+        require(x.factors.size() + y.factors.size() <= kMaxDegree, Code::bad_input, "a product of more than {} factors",
+                kMaxDegree);
         Monomial product{x.factors, checked_mul(x.coefficient, y.coefficient)};
         product.factors.insert(product.factors.end(), y.factors.begin(), y.factors.end());
         std::sort(product.factors.begin(), product.factors.end(),

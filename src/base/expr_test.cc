@@ -43,5 +43,14 @@ TEST(Expr, RefusesWhatIsWrong) {
   EXPECT_THROW(Expr(INT64_MAX) + 1, Error);
   EXPECT_THROW(H.eval({}), Error);
 }
+
+TEST(Expr, HostileTextsAreRefusedQuickly) {
+  std::string power = "(a+b+c+d)", product = "N", sum = "s";
+  for (int i = 0; i < 60; ++i) power += "*(a+b+c+d)";
+  for (int i = 0; i < 100000; ++i) product += "*N";
+  for (int i = 0; i < 100000; ++i) sum += "+s" + std::to_string(i);
+  for (const std::string& text : {power, product, sum, std::string(100000, '('), std::string(100000, '-')})
+    EXPECT_THROW(Expr::parse(text), Error) << text.substr(0, 20);
+}
 }  // namespace
 }  // namespace vitrail

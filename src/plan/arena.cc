@@ -31,13 +31,14 @@ ArenaLayout pack_arena(std::span<const ArenaRequest> requests) {
   out.offsets.assign(requests.size(), 0);
   int64_t sum = 0;
   for (const ArenaRequest& r : requests) {
-    require(r.bytes >= 0 && r.first <= r.last, Code::bad_input, "an arena buffer of {} bytes for steps {} to {}",
-            r.bytes, r.first, r.last);
+    require(r.bytes >= 0 && r.first <= r.last, Code::bad_input,
+            "an arena buffer of {} bytes for steps {} to {}", r.bytes, r.first, r.last);
     sum = checked_add(sum, padded(r.bytes));
   }
   std::vector<size_t> order(requests.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
 
   std::vector<size_t> placed;  // by offset
   for (const size_t index : order) {

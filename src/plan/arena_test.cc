@@ -17,7 +17,8 @@ void check_sound(const std::vector<ArenaRequest>& requests, const ArenaLayout& l
     for (size_t j = 0; j < i; ++j) {
       const ArenaRequest &a = requests[i], &b = requests[j];
       if (a.last < b.first || b.last < a.first || a.bytes == 0 || b.bytes == 0) continue;
-      EXPECT_TRUE(layout.offsets[i] + a.bytes <= layout.offsets[j] || layout.offsets[j] + b.bytes <= layout.offsets[i])
+      EXPECT_TRUE(layout.offsets[i] + a.bytes <= layout.offsets[j] ||
+                  layout.offsets[j] + b.bytes <= layout.offsets[i])
           << i << " and " << j;
     }
   }
@@ -34,7 +35,8 @@ TEST(Arena, AChainNeedsTwoNeighbours) {
 
 TEST(Arena, TheSmallestGapIsTaken) {
   // Between the two long-lived ones there is a gap of 128 bytes, and one of 256 above them.
-  const std::vector<ArenaRequest> requests = {{640, 0, 9}, {128, 0, 1}, {512, 0, 9}, {256, 0, 1}, {192, 0, 9}, {64, 3, 4}};
+  const std::vector<ArenaRequest> requests = {{640, 0, 9}, {128, 0, 1}, {512, 0, 9},
+                                              {256, 0, 1}, {192, 0, 9}, {64, 3, 4}};
   const ArenaLayout layout = pack_arena(requests);
   check_sound(requests, layout);
 }
@@ -45,7 +47,8 @@ TEST(Arena, RandomLivesStayApartAndNearThePeak) {
     std::vector<ArenaRequest> requests;
     for (int i = 0; i < 120; ++i) {
       const int first = static_cast<int>(random() % 100);
-      requests.push_back({static_cast<int64_t>(random() % 5 ? random() % 100000 : 0), first, first + static_cast<int>(random() % 6)});
+      requests.push_back({static_cast<int64_t>(random() % 5 ? random() % 100000 : 0), first,
+                          first + static_cast<int>(random() % 6)});
     }
     const ArenaLayout layout = pack_arena(requests);
     check_sound(requests, layout);
@@ -58,7 +61,8 @@ TEST(Arena, BadRequestsAreRefused) {
   EXPECT_THROW(pack_arena(std::vector<ArenaRequest>{{-1, 0, 0}}), Error);
   EXPECT_THROW(pack_arena(std::vector<ArenaRequest>{{1, 1, 0}}), Error);
   EXPECT_THROW(pack_arena(std::vector<ArenaRequest>{{INT64_MAX, 0, 0}}), Error);
-  EXPECT_THROW(pack_arena(std::vector<ArenaRequest>{{INT64_MAX / 2, 0, 0}, {INT64_MAX / 2, 0, 0}}), Error);
+  EXPECT_THROW(pack_arena(std::vector<ArenaRequest>{{INT64_MAX / 2, 0, 0}, {INT64_MAX / 2, 0, 0}}),
+               Error);
   EXPECT_EQ(pack_arena({}).bytes, 0);
 }
 

@@ -15,7 +15,8 @@ template <typename Table>
 const Table& root(Bytes tables, const char* what) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(tables.data());
   flatbuffers::Verifier verifier(bytes, tables.size(), 64, 4'000'000);
-  require(tables.size() >= 8 && verifier.VerifyBuffer<Table>(nullptr), Code::bad_input, "the {} tables are damaged", what);
+  require(tables.size() >= 8 && verifier.VerifyBuffer<Table>(nullptr), Code::bad_input,
+          "the {} tables are damaged", what);
   return *flatbuffers::GetRoot<Table>(bytes);
 }
 
@@ -25,13 +26,18 @@ class Reader {
  public:
   explicit Reader(size_t budget) : budget_(budget) {}
   template <typename T, typename Visit>
-  void each(const T* list, Visit visit) {
+  void each(const flatbuffers::Vector<T>* list, Visit visit) {
     if (!list) return;
     charge(list->size());
+    // The verifier of flatbuffers 2 looks at the alignment of tables, but not of structs in
+    // vectors.
+    using Element = std::remove_pointer_t<T>;
+    require(reinterpret_cast<uintptr_t>(list->Data()) % alignof(Element) == 0 || list->size() == 0,
+            Code::bad_input, "the tables hold a vector that is not aligned");
     for (flatbuffers::uoffset_t i = 0; i < list->size(); ++i) visit(list->Get(i));
   }
   template <typename Out, typename T>
-  std::vector<Out> list(const T* from) {
+  std::vector<Out> list(const flatbuffers::Vector<T>* from) {
     std::vector<Out> out;
     each(from, [&](auto x) { out.push_back(static_cast<Out>(x)); });
     return out;
@@ -44,7 +50,8 @@ class Reader {
 
  private:
   void charge(size_t count) {
-    require(count <= budget_, Code::bad_input, "the tables share vectors in a way that no plan does");
+    require(count <= budget_, Code::bad_input,
+            "the tables share vectors in a way that no plan does");
     budget_ -= count;
   }
   size_t budget_;
@@ -56,33 +63,45 @@ class Decoder {
       : t_(root<fb::Target>(tables, "plan's")), read_(tables.size()), find_(find), owner_(owner) {}
 
   Plan run() {
-    read_.each(t_.strings(), [&](const flatbuffers::String* s) { texts_.push_back(read_.text(s)); });
-    read_.each(t_.exprs(), [&](const flatbuffers::String* s) { exprs_.push_back(Expr::parse(read_.text(s))); });
+    read_.each(t_.strings(),
+               [&](const flatbuffers::String* s) { texts_.push_back(read_.text(s)); });
+    read_.each(t_.exprs(),
+               [&](const flatbuffers::String* s) { exprs_.push_back(Expr::parse(read_.text(s))); });
     Plan plan;
     plan.model_name = text(t_.model_name());
     plan.model_hash = text(t_.model_hash());
     plan.target = text(t_.target());
     plan.tuned_for = text(t_.tuned_for());
     read_.each(t_.symbols(), [&](const fb::Symbol* s) {
-      plan.symbols.push_back({text(s->name()), to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
+      plan.symbols.push_back({text(s->name()),
+                              to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
                               s->opt(), s->max(), expr(s->bound())});
     });
-    read_.each(t_.guards(), [&](const fb::Guard* g) { plan.guards.push_back({expr(g->a()), expr(g->b())}); });
+    read_.each(t_.guards(), [&](const fb::Guard* g) {
+      plan.guards.push_back({expr(g->a()), expr(g->b())});
+    });
     read_.each(t_.buffers(), [&](const fb::Buffer* b) {
-      plan.buffers.push_back({to_enum<PlanBuffer::Kind>(b->kind(), 4, "kind of buffer"), expr(b->bytes()), b->first(),
-                              b->last(), b->constant(), b->io()});
+      plan.buffers.push_back({to_enum<PlanBuffer::Kind>(b->kind(), 4, "kind of buffer"),
+                              expr(b->bytes()), b->first(), b->last(), b->constant(), b->io()});
     });
     read_.each(t_.values(), [&](const fb::Value* v) {
-      plan.values.push_back({text(v->name()), dtype(v->dtype()), shape(v->dims()), v->buffer(), expr(v->offset()),
-                             shape(v->strides())});
+      plan.values.push_back({text(v->name()), dtype(v->dtype()), shape(v->dims()), v->buffer(),
+                             expr(v->offset()), shape(v->strides())});
     });
-    read_.each(t_.inputs(), [&](const fb::Io* io) { plan.inputs.push_back({text(io->name()), io->value()}); });
-    read_.each(t_.outputs(), [&](const fb::Io* io) { plan.outputs.push_back({text(io->name()), io->value()}); });
+    read_.each(t_.inputs(), [&](const fb::Io* io) {
+      plan.inputs.push_back({text(io->name()), io->value()});
+    });
+    read_.each(t_.outputs(), [&](const fb::Io* io) {
+      plan.outputs.push_back({text(io->name()), io->value()});
+    });
     read_.each(t_.constants(), [&](const fb::Tensor* c) { plan.constants.push_back(tensor(c)); });
     plan.steps = block(t_.steps());
-    read_.each(t_.metadata(), [&](const fb::Text* m) { plan.metadata[text(m->key())] = text(m->value()); });
-    if (t_.source_graph() >= 0) plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph())));
-    read_.each(t_.source_constants(), [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c)); });
+    read_.each(t_.metadata(),
+               [&](const fb::Text* m) { plan.metadata[text(m->key())] = text(m->value()); });
+    if (t_.source_graph() >= 0)
+      plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph())));
+    read_.each(t_.source_constants(),
+               [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c)); });
     return plan;
   }
 
@@ -113,7 +132,8 @@ class Decoder {
     const Bytes bytes = find_(from->blob());
     const int64_t expected = checked_mul(element_count(dims), static_cast<int64_t>(size_of(type)));
     require(size_of(type) > 0 && static_cast<uint64_t>(expected) == bytes.size(), Code::bad_input,
-            "a constant {}{} has {} bytes, expected {}", name_of(type), to_string(dims), bytes.size(), expected);
+            "a constant {}{} has {} bytes, expected {}", name_of(type), to_string(dims),
+            bytes.size(), expected);
     return Tensor(type, dims, bytes.data(), owner_);
   }
   std::vector<Operand> operands(const flatbuffers::Vector<flatbuffers::Offset<fb::Operand>>* list) {
@@ -130,11 +150,13 @@ class Decoder {
     out.inputs = operands(p->inputs());
     out.outputs = operands(p->outputs());
     read_.each(p->ints(), [&](const fb::NamedInt* x) { out.ints[text(x->name())] = x->value(); });
-    read_.each(p->floats(), [&](const fb::NamedNumber* x) { out.floats[text(x->name())] = x->value(); });
+    read_.each(p->floats(),
+               [&](const fb::NamedNumber* x) { out.floats[text(x->name())] = x->value(); });
     out.epilogue.inputs = p->program_inputs();
     read_.each(p->program(), [&](const fb::Instr* i) {
-      out.epilogue.code.push_back({to_enum<Pointwise>(i->op(), kPointwiseCount, "pointwise instruction"), i->a(), i->b(),
-                                   i->imm()});
+      out.epilogue.code.push_back(
+          {to_enum<Pointwise>(i->op(), kPointwiseCount, "pointwise instruction"), i->a(), i->b(),
+           i->imm()});
     });
     out.epilogue.results = read_.list<int16_t>(p->results());
     out.epilogue_inputs = p->epilogue_inputs();
@@ -143,24 +165,35 @@ class Decoder {
   }
   KernelChoice choice(const fb::Choice* c) {
     KernelChoice out;
-    read_.each(c->when(), [&](const fb::Interval* w) { out.when[text(w->symbol())] = {w->low(), w->high()}; });
+    read_.each(c->when(), [&](const fb::Interval* w) {
+      out.when[text(w->symbol())] = {w->low(), w->high()};
+    });
     out.kernel = text(c->kernel());
-    read_.each(c->tactic(), [&](const fb::NamedInt* x) { out.tactic[text(x->name())] = x->value(); });
+    read_.each(c->tactic(),
+               [&](const fb::NamedInt* x) { out.tactic[text(x->name())] = x->value(); });
     return out;
   }
   AttrValue attr(const fb::Attr* a) {
     switch (to_enum<AttrKind>(a->kind(), 7, "kind of attribute")) {
-      case AttrKind::integer: return a->integer();
-      case AttrKind::number: return a->number();
-      case AttrKind::text: return text(a->text());
-      case AttrKind::integers: return read_.list<int64_t>(a->integers());
-      case AttrKind::numbers: return read_.list<double>(a->numbers());
-      case AttrKind::texts: return texts(a->texts());
-      case AttrKind::tensor: return tensor(a->tensor());
+      case AttrKind::integer:
+        return a->integer();
+      case AttrKind::number:
+        return a->number();
+      case AttrKind::text:
+        return text(a->text());
+      case AttrKind::integers:
+        return read_.list<int64_t>(a->integers());
+      case AttrKind::numbers:
+        return read_.list<double>(a->numbers());
+      case AttrKind::texts:
+        return texts(a->texts());
+      case AttrKind::tensor:
+        return tensor(a->tensor());
     }
     return {};
   }
-  std::vector<std::vector<int>> lists(const flatbuffers::Vector<flatbuffers::Offset<fb::Ints>>* from) {
+  std::vector<std::vector<int>> lists(
+      const flatbuffers::Vector<flatbuffers::Offset<fb::Ints>>* from) {
     std::vector<std::vector<int>> out;
     read_.each(from, [&](const fb::Ints* l) { out.push_back(read_.list<int>(l->list())); });
     return out;
@@ -183,7 +216,8 @@ class Decoder {
       read_.each(s->data_extents(), [&](const fb::Extent* d) {
         step.data_extents.push_back({d->output(), d->axis(), text(d->symbol())});
       });
-      read_.each(s->blocks(), [&](const fb::Block* b) { step.blocks.push_back(block(b->steps())); });
+      read_.each(s->blocks(),
+                 [&](const fb::Block* b) { step.blocks.push_back(block(b->steps())); });
       step.block_inputs = lists(s->block_inputs());
       step.block_outputs = lists(s->block_outputs());
     });
@@ -216,15 +250,18 @@ std::string decode_record(Bytes tables, std::span<Plan> targets) {
       if (at < times.size()) c.microseconds = times[at];
       ++at;
     });
-    require(at == times.size(), Code::bad_input, "the record has {} timings for {} choices", times.size(), at);
-    read.each(t->account(), [&](const flatbuffers::String* line) { plan.account.push_back(read.text(line)); });
+    require(at == times.size(), Code::bad_input, "the record has {} timings for {} choices",
+            times.size(), at);
+    read.each(t->account(),
+              [&](const flatbuffers::String* line) { plan.account.push_back(read.text(line)); });
     read.each(t->verification(), [&](const fb::VerificationRow* r) {
-      plan.verification.push_back({read.text(r->output()), read.text(r->at()), r->abs_max(), r->abs_mean(),
-                                   r->abs_median(), r->rel_max(), r->rel_mean(), r->rel_median(), r->cosine(),
-                                   r->sqnr_db(), r->ok()});
+      plan.verification.push_back({read.text(r->output()), read.text(r->at()), r->abs_max(),
+                                   r->abs_mean(), r->abs_median(), r->rel_max(), r->rel_mean(),
+                                   r->rel_median(), r->cosine(), r->sqnr_db(), r->ok()});
     });
   });
-  require(index == targets.size(), Code::bad_input, "the record has {} of {} targets", index, targets.size());
+  require(index == targets.size(), Code::bad_input, "the record has {} of {} targets", index,
+          targets.size());
   return read.text(record.written());
 }
 

@@ -58,8 +58,10 @@ class Encoder {
     for (const PlanTensorInfo& io : plan.outputs) t.outputs.emplace_back(text_(io.name), io.value);
     for (const Tensor& c : plan.constants) t.constants.push_back(tensor(c));
     t.steps = block(plan.steps);
-    for (const auto& [key, value] : plan.metadata) t.metadata.emplace_back(text_(key), text_(value));
-    if (!plan.source_graph.empty()) t.source_graph = static_cast<int32_t>(store_(as_bytes(plan.source_graph)));
+    for (const auto& [key, value] : plan.metadata)
+      t.metadata.emplace_back(text_(key), text_(value));
+    if (!plan.source_graph.empty())
+      t.source_graph = static_cast<int32_t>(store_(as_bytes(plan.source_graph)));
     for (const Tensor& c : plan.source_constants) t.source_constants.push_back(tensor(c));
     t.strings = text_.texts;
     t.exprs = expr_.texts;
@@ -120,7 +122,8 @@ class Encoder {
   }
   std::unique_ptr<fb::ChoiceT> choice(const KernelChoice& c) {
     auto out = std::make_unique<fb::ChoiceT>();
-    for (const auto& [name, range] : c.when) out->when.emplace_back(text_(name), range.low, range.high);
+    for (const auto& [name, range] : c.when)
+      out->when.emplace_back(text_(name), range.low, range.high);
     out->kernel = text_(c.kernel);
     for (const auto& [key, value] : c.tactic) out->tactic.emplace_back(text_(key), value);
     return out;
@@ -130,13 +133,27 @@ class Encoder {
     out->name = text_(name);
     out->kind = static_cast<uint8_t>(value.index());
     switch (static_cast<AttrKind>(value.index())) {
-      case AttrKind::integer: out->integer = std::get<int64_t>(value); break;
-      case AttrKind::number: out->number = std::get<double>(value); break;
-      case AttrKind::text: out->text = text_(std::get<std::string>(value)); break;
-      case AttrKind::integers: out->integers = std::get<std::vector<int64_t>>(value); break;
-      case AttrKind::numbers: out->numbers = std::get<std::vector<double>>(value); break;
-      case AttrKind::texts: out->texts = texts(std::get<std::vector<std::string>>(value)); break;
-      case AttrKind::tensor: out->tensor = tensor(std::get<Tensor>(value)); break;
+      case AttrKind::integer:
+        out->integer = std::get<int64_t>(value);
+        break;
+      case AttrKind::number:
+        out->number = std::get<double>(value);
+        break;
+      case AttrKind::text:
+        out->text = text_(std::get<std::string>(value));
+        break;
+      case AttrKind::integers:
+        out->integers = std::get<std::vector<int64_t>>(value);
+        break;
+      case AttrKind::numbers:
+        out->numbers = std::get<std::vector<double>>(value);
+        break;
+      case AttrKind::texts:
+        out->texts = texts(std::get<std::vector<std::string>>(value));
+        break;
+      case AttrKind::tensor:
+        out->tensor = tensor(std::get<Tensor>(value));
+        break;
     }
     return out;
   }
@@ -159,7 +176,8 @@ class Encoder {
       t.domain = text_(s.domain);
       t.op = text_(s.op);
       for (const auto& [name, value] : s.attrs.all()) t.attrs.push_back(attr(name, value));
-      for (const Step::DataExtent& d : s.data_extents) t.data_extents.emplace_back(d.output, d.axis, text_(d.symbol));
+      for (const Step::DataExtent& d : s.data_extents)
+        t.data_extents.emplace_back(d.output, d.axis, text_(d.symbol));
       for (const Block& b : s.blocks) add(t.blocks).steps = block(b);
       t.block_inputs = lists(s.block_inputs);
       t.block_outputs = lists(s.block_outputs);
@@ -172,14 +190,18 @@ class Encoder {
 };
 }  // namespace
 
-std::vector<std::byte> encode_target(const Plan& plan, const StoreBlob& store) { return Encoder(store).run(plan); }
+std::vector<std::byte> encode_target(const Plan& plan, const StoreBlob& store) {
+  return Encoder(store).run(plan);
+}
 
-std::vector<std::byte> encode_record(std::span<const Plan* const> targets, const std::string& written) {
+std::vector<std::byte> encode_record(std::span<const Plan* const> targets,
+                                     const std::string& written) {
   fb::RecordT record;
   record.written = written;
   for (const Plan* plan : targets) {
     auto& t = *record.targets.emplace_back(std::make_unique<fb::TargetRecordT>());
-    for_each_choice(plan->steps, [&](const KernelChoice& c) { t.microseconds.push_back(c.microseconds); });
+    for_each_choice(plan->steps,
+                    [&](const KernelChoice& c) { t.microseconds.push_back(c.microseconds); });
     t.account = plan->account;
     for (const VerificationRow& r : plan->verification) {
       auto& row = *t.verification.emplace_back(std::make_unique<fb::VerificationRowT>());

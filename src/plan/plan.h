@@ -59,25 +59,25 @@ struct Step {
   std::vector<std::string> sources;  ///< nodes of the model it stands for
   std::vector<int> inputs;           ///< -1: absent
   std::vector<int> outputs;
-  Problem problem;                     // launch
-  std::vector<KernelChoice> choices;   // launch
-  std::vector<std::string> refusals;   ///< "kernel: reason", for inspect --why
-  std::string domain, op;              // host
-  Attrs attrs;                         // host
+  Problem problem;                    // launch
+  std::vector<KernelChoice> choices;  // launch
+  std::vector<std::string> refusals;  ///< "kernel: reason", for inspect --why
+  std::string domain, op;             // host
+  Attrs attrs;                        // host
   /// host, branch and loop: symbols written by the step, as (output, axis) -> symbol.
   struct DataExtent {
     int output = 0, axis = 0;
     std::string symbol;
   };
   std::vector<DataExtent> data_extents;
-  std::vector<Block> blocks;           // branch: then, else; loop: body
-  /// loop: values set before each round: its number (i64 scalar), the condition (-1: not read), then
-  /// the carried values. `inputs` are the trip count and the first condition (-1: absent), then
-  /// the carried values' first contents.
+  std::vector<Block> blocks;  // branch: then, else; loop: body
+  /// loop: values set before each round: its number (i64 scalar), the condition (-1: not read),
+  /// then the carried values. `inputs` are the trip count and the first condition (-1: absent),
+  /// then the carried values' first contents.
   std::vector<std::vector<int>> block_inputs;
-  /// branch: for each block, the values copied to `outputs` when it has run; empty: the blocks write
-  /// `outputs` themselves. loop: the next condition (-1: as before), the carried values, then the
-  /// values stacked into the remaining outputs, whose first extent is a data symbol.
+  /// branch: for each block, the values copied to `outputs` when it has run; empty: the blocks
+  /// write `outputs` themselves. loop: the next condition (-1: as before), the carried values, then
+  /// the values stacked into the remaining outputs, whose first extent is a data symbol.
   std::vector<std::vector<int>> block_outputs;
 };
 
@@ -94,7 +94,8 @@ struct PlanGuard {
 /// What was measured by the build's verification, kept for `inspect`.
 struct VerificationRow {
   std::string output, at;  ///< tensor; "opt", "batch 2", ...
-  double abs_max = 0, abs_mean = 0, abs_median = 0, rel_max = 0, rel_mean = 0, rel_median = 0, cosine = 1, sqnr_db = 0;
+  double abs_max = 0, abs_mean = 0, abs_median = 0, rel_max = 0, rel_mean = 0, rel_median = 0,
+         cosine = 1, sqnr_db = 0;
   bool ok = true;
 };
 
@@ -107,12 +108,13 @@ struct Plan {
   std::vector<PlanBuffer> buffers;
   std::vector<PlanValue> values;
   std::vector<PlanTensorInfo> inputs, outputs;
-  std::vector<Tensor> constants;  ///< packed weights; in a loaded plan they point into the mapped file
+  std::vector<Tensor>
+      constants;  ///< packed weights; in a loaded plan they point into the mapped file
   Block steps;
   std::map<std::string, std::string> metadata;
-  std::string source_graph;               ///< the imported graph's text form, to retune from; empty: left out
-  std::vector<Tensor> source_constants;   ///< its constants, by order of appearance
-  std::vector<std::string> account;       ///< lines of the build's account
+  std::string source_graph;  ///< the imported graph's text form, to retune from; empty: left out
+  std::vector<Tensor> source_constants;  ///< its constants, by order of appearance
+  std::vector<std::string> account;      ///< lines of the build's account
   std::vector<VerificationRow> verification;
 };
 

@@ -61,13 +61,14 @@ class BlobStore {
  public:
   uint32_t add(Bytes bytes) {
     const Digest digest = xxh3_128(bytes);
-    const auto [found, added] = index_.try_emplace({digest, bytes.size()}, static_cast<uint32_t>(contents.size()));
+    const auto [found, added] =
+        index_.try_emplace({digest, bytes.size()}, static_cast<uint32_t>(contents.size()));
     if (added) {
       contents.push_back(bytes);
       blobs.push_back({digest, 0, bytes.size()});
     } else {
-      require(std::equal(bytes.begin(), bytes.end(), contents[found->second].begin()), Code::internal,
-              "two weights have the digest {}", digest.str());
+      require(std::equal(bytes.begin(), bytes.end(), contents[found->second].begin()),
+              Code::internal, "two weights have the digest {}", digest.str());
     }
     return found->second;
   }
@@ -79,8 +80,10 @@ class BlobStore {
 };
 }  // namespace
 
-void save_plan(const std::string& path, std::span<const Plan* const> targets, const std::string& written) {
-  require(!targets.empty() && targets.size() + 3 <= kMaxSections, Code::internal, "a plan file of {} targets", targets.size());
+void save_plan(const std::string& path, std::span<const Plan* const> targets,
+               const std::string& written) {
+  require(!targets.empty() && targets.size() + 3 <= kMaxSections, Code::internal,
+          "a plan file of {} targets", targets.size());
   BlobStore store;
   std::vector<std::vector<std::byte>> payloads;
   std::vector<Section> sections;
@@ -90,7 +93,8 @@ void save_plan(const std::string& path, std::span<const Plan* const> targets, co
   };
   std::set<std::string> names;
   for (const Plan* plan : targets) {
-    require(names.insert(plan->target).second, Code::internal, "two sections for the target '{}'", plan->target);
+    require(names.insert(plan->target).second, Code::internal, "two sections for the target '{}'",
+            plan->target);
     try {
       validate(*plan);
     } catch (const Error& error) {
@@ -122,8 +126,10 @@ void save_plan(const std::string& path, std::span<const Plan* const> targets, co
 
   sections.push_back({static_cast<uint32_t>(SectionKind::blob_index), 0, index_offset, index_bytes,
                       xxh3_64(bytes_of(store.blobs))});
-  sections.push_back({static_cast<uint32_t>(SectionKind::record), 0, record_offset, record.size(), xxh3_64(record)});
-  sections.push_back({static_cast<uint32_t>(SectionKind::weights), 0, weights_offset, at - weights_offset, 0});
+  sections.push_back({static_cast<uint32_t>(SectionKind::record), 0, record_offset, record.size(),
+                      xxh3_64(record)});
+  sections.push_back(
+      {static_cast<uint32_t>(SectionKind::weights), 0, weights_offset, at - weights_offset, 0});
 
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
@@ -140,7 +146,8 @@ void save_plan(const std::string& path, std::span<const Plan* const> targets, co
   AtomicFile file(path);
   const auto write = [&](uint64_t offset, Bytes bytes) {
     file.align(kAlign);
-    require(file.size() == offset, Code::internal, "a section of the plan is at {}, planned for {}", file.size(), offset);
+    require(file.size() == offset, Code::internal, "a section of the plan is at {}, planned for {}",
+            file.size(), offset);
     file.write(bytes);
   };
   file.write(bytes_of(header));
@@ -158,9 +165,12 @@ namespace {
 Header read_header(Bytes file) {
   const std::string_view text = as_text(file);
   require(!text.starts_with("ftrt") && !text.starts_with("ptrt"), Code::unsupported,
-          "this is a TensorRT engine, which only TensorRT can run; build a plan from the ONNX model it was made from");
-  require(looks_like_plan(file), Code::bad_input, "this is not a Vitrail plan; `vitrail build model.onnx -o model.vitrail` makes one");
-  require(file.size() >= sizeof(Header), Code::bad_input, "the plan is cut off after {} bytes", file.size());
+          "this is a TensorRT engine, which only TensorRT can run; build a plan from the ONNX "
+          "model it was made from");
+  require(looks_like_plan(file), Code::bad_input,
+          "this is not a Vitrail plan; `vitrail build model.onnx -o model.vitrail` makes one");
+  require(file.size() >= sizeof(Header), Code::bad_input, "the plan is cut off after {} bytes",
+          file.size());
   Header header;
   std::memcpy(&header, file.data(), sizeof header);
   require(header.endian != __builtin_bswap32(kEndianMark), Code::wrong_target,
@@ -168,62 +178,80 @@ Header read_header(Bytes file) {
   require(header.header_hash == xxh3_64(file.first(offsetof(Header, header_hash))), Code::bad_input,
           "the plan's header is damaged (checksum); copy or build it again");
   const std::string engine(header.engine, ::strnlen(header.engine, sizeof header.engine));
-  require(header.endian == kEndianMark && header.format == kPlanFormat && engine == VITRAIL_VERSION, Code::wrong_target,
+  require(header.endian == kEndianMark && header.format == kPlanFormat && engine == VITRAIL_VERSION,
+          Code::wrong_target,
           "the plan was built by vitrail {} (plan format {}), this is vitrail {} (plan format {}): "
           "build it again from the model with `vitrail build model.onnx -o model.vitrail`",
           printable(engine), header.format, VITRAIL_VERSION, kPlanFormat);
-  require(header.file_bytes == file.size(), Code::bad_input, "the plan has {} bytes, its header says {}: it was cut off or added to",
-          file.size(), header.file_bytes);
-  require(header.reserved0 == 0 && all_zero(Bytes(reinterpret_cast<const std::byte*>(header.reserved), sizeof header.reserved)),
-          Code::bad_input, "the plan's header has bits set that this version does not know");
+  require(header.file_bytes == file.size(), Code::bad_input,
+          "the plan has {} bytes, its header says {}: it was cut off or added to", file.size(),
+          header.file_bytes);
+  require(
+      header.reserved0 == 0 && all_zero(Bytes(reinterpret_cast<const std::byte*>(header.reserved),
+                                              sizeof header.reserved)),
+      Code::bad_input, "the plan's header has bits set that this version does not know");
   return header;
 }
 
 std::vector<Section> read_sections(Bytes file, const Header& header) {
-  require(header.sections >= 4 && header.sections <= kMaxSections, Code::bad_input, "a plan of {} sections", header.sections);
+  require(header.sections >= 4 && header.sections <= kMaxSections, Code::bad_input,
+          "a plan of {} sections", header.sections);
   const size_t table_bytes = header.sections * sizeof(Section);
-  require(sizeof(Header) + table_bytes <= file.size(), Code::bad_input, "the plan's section table is cut off");
+  require(sizeof(Header) + table_bytes <= file.size(), Code::bad_input,
+          "the plan's section table is cut off");
   const Bytes table = file.subspan(sizeof(Header), table_bytes);
-  require(header.table_hash == xxh3_64(table), Code::bad_input, "the plan's section table is damaged (checksum)");
+  require(header.table_hash == xxh3_64(table), Code::bad_input,
+          "the plan's section table is damaged (checksum)");
   std::vector<Section> sections(header.sections);
   std::memcpy(sections.data(), table.data(), table_bytes);
 
   // In order, aligned, without overlap; between them only zeros.
-  constexpr SectionKind kTail[] = {SectionKind::blob_index, SectionKind::record, SectionKind::weights};
+  constexpr SectionKind kTail[] = {SectionKind::blob_index, SectionKind::record,
+                                   SectionKind::weights};
   uint64_t end = sizeof(Header) + table_bytes;
   for (size_t i = 0; i < sections.size(); ++i) {
     const Section& s = sections[i];
-    const SectionKind expected = i + 3 < sections.size() ? SectionKind::target : kTail[i + 3 - sections.size()];
-    require(s.kind == static_cast<uint32_t>(expected) && s.reserved == 0, Code::bad_input, "section {} is of kind {}, expected {}", i,
-            s.kind, static_cast<uint32_t>(expected));
-    require(s.offset == align_up(end) && s.size <= file.size() && s.offset <= file.size() - s.size, Code::bad_input,
-            "section {} lies at {} with {} bytes; expected at {} in a file of {}", i, s.offset, s.size, align_up(end), file.size());
-    require(all_zero(file.subspan(end, s.offset - end)), Code::bad_input, "bytes between sections are not zero");
+    const SectionKind expected =
+        i + 3 < sections.size() ? SectionKind::target : kTail[i + 3 - sections.size()];
+    require(s.kind == static_cast<uint32_t>(expected) && s.reserved == 0, Code::bad_input,
+            "section {} is of kind {}, expected {}", i, s.kind, static_cast<uint32_t>(expected));
+    require(s.offset == align_up(end) && s.size <= file.size() && s.offset <= file.size() - s.size,
+            Code::bad_input, "section {} lies at {} with {} bytes; expected at {} in a file of {}",
+            i, s.offset, s.size, align_up(end), file.size());
+    require(all_zero(file.subspan(end, s.offset - end)), Code::bad_input,
+            "bytes between sections are not zero");
     end = s.offset + s.size;
   }
-  require(end == file.size(), Code::bad_input, "{} bytes after the last section", file.size() - end);
+  require(end == file.size(), Code::bad_input, "{} bytes after the last section",
+          file.size() - end);
   return sections;
 }
 
-// A copy with the alignment flatbuffers needs, so that nobody changes the tables between check and use.
+// A copy with the alignment flatbuffers needs, so that nobody changes the tables between check and
+// use.
 std::vector<std::byte> checked_copy(Bytes file, const Section& s, size_t index) {
   const Bytes bytes = file.subspan(s.offset, s.size);
   std::vector<std::byte> copy(bytes.begin(), bytes.end());
-  require(xxh3_64(copy) == s.hash, Code::bad_input, "section {} of the plan is damaged (checksum); copy or build it again", index);
+  require(xxh3_64(copy) == s.hash, Code::bad_input,
+          "section {} of the plan is damaged (checksum); copy or build it again", index);
   return copy;
 }
 
 std::vector<PlanFile::Blob> read_blobs(Bytes index, Bytes file, const Section& weights) {
-  require(index.size() % sizeof(PlanFile::Blob) == 0, Code::bad_input, "the weight index has {} bytes", index.size());
+  require(index.size() % sizeof(PlanFile::Blob) == 0, Code::bad_input,
+          "the weight index has {} bytes", index.size());
   std::vector<PlanFile::Blob> blobs(index.size() / sizeof(PlanFile::Blob));
   if (!blobs.empty()) std::memcpy(blobs.data(), index.data(), index.size());
   uint64_t end = weights.offset;
   for (size_t i = 0; i < blobs.size(); ++i) {
     const PlanFile::Blob& b = blobs[i];
     const uint64_t limit = weights.offset + weights.size;
-    require(b.offset == align_up(end) && b.size <= limit && b.offset <= limit - b.size, Code::bad_input,
-            "weight {} lies at {} with {} bytes; expected at {}, the weights end at {}", i, b.offset, b.size, align_up(end), limit);
-    require(all_zero(file.subspan(end, b.offset - end)), Code::bad_input, "bytes between weights are not zero");
+    require(b.offset == align_up(end) && b.size <= limit && b.offset <= limit - b.size,
+            Code::bad_input,
+            "weight {} lies at {} with {} bytes; expected at {}, the weights end at {}", i,
+            b.offset, b.size, align_up(end), limit);
+    require(all_zero(file.subspan(end, b.offset - end)), Code::bad_input,
+            "bytes between weights are not zero");
     end = b.offset + b.size;
   }
   require(end == weights.offset + weights.size, Code::bad_input, "bytes after the last weight");
@@ -236,10 +264,16 @@ bool looks_like_plan(Bytes head) {
 }
 
 PlanFile load_plan_file(const std::string& path, WeightCheck check) {
-  PlanFile out;
-  out.file = MappedFile::open(path);
+  const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+  return read_plan(file->bytes(), file, path, check);
+}
+
+PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::string& path,
+                   WeightCheck check) {
+  require(reinterpret_cast<uintptr_t>(file.data()) % kAlign == 0, Code::internal,
+          "a plan in memory must be {}-byte aligned", kAlign);
+  PlanFile out{.path = path, .bytes = file, .owner = std::move(owner)};
   return with_context(fmt::format("'{}'", printable(path)), [&] {
-    const Bytes file = out.file->bytes();
     const Header header = read_header(file);
     const std::vector<Section> sections = read_sections(file, header);
     const size_t target_count = sections.size() - 3;
@@ -258,18 +292,20 @@ PlanFile load_plan_file(const std::string& path, WeightCheck check) {
     for (size_t i = 0; i < target_count; ++i) {
       const std::vector<std::byte> tables = checked_copy(file, sections[i], i);
       content.update(tables);
-      plans.push_back(decode_target(tables, find, out.file));
+      plans.push_back(decode_target(tables, find, out.owner));
       validate(plans.back());
-      require(names.insert(plans.back().target).second, Code::bad_input, "two sections for the target '{}'",
-              printable(plans.back().target));
+      require(names.insert(plans.back().target).second, Code::bad_input,
+              "two sections for the target '{}'", printable(plans.back().target));
     }
     Hasher digests;
     for (const PlanFile::Blob& blob : out.blobs) digests.update(bytes_of(blob.digest));
     const Digest all = digests.digest();
     content.update(bytes_of(all));
     out.content = content.digest();
-    require(out.content == Digest{header.content_high, header.content_low}, Code::bad_input, "the plan's content hash does not fit its sections");
-    out.written = decode_record(checked_copy(file, sections[target_count + 1], target_count + 1), plans);
+    require(out.content == Digest{header.content_high, header.content_low}, Code::bad_input,
+            "the plan's content hash does not fit its sections");
+    out.written =
+        decode_record(checked_copy(file, sections[target_count + 1], target_count + 1), plans);
     for (Plan& plan : plans) out.targets.push_back(std::make_shared<const Plan>(std::move(plan)));
     return std::move(out);
   });
@@ -281,15 +317,16 @@ std::shared_ptr<const Plan> PlanFile::target(std::string_view name) const {
     if (plan->target == name) return plan;
     present += (present.empty() ? "" : ", ") + printable(plan->target);
   }
-  fail(Code::wrong_target, "'{}' holds plans for {}, not for {}: build it again from the model with `--target {}`",
-       printable(file->path()), present, name, name);
+  fail(Code::wrong_target,
+       "'{}' holds plans for {}, not for {}: build it again from the model with `--target {}`",
+       printable(path), present, name, name);
 }
 
 void PlanFile::verify_weights() const {
-  const Bytes bytes = file->bytes();
   for (size_t i = 0; i < blobs.size(); ++i)
-    require(xxh3_128(bytes.subspan(blobs[i].offset, blobs[i].size)) == blobs[i].digest, Code::bad_input,
-            "weight {} of the plan is damaged (checksum); copy or build it again", i);
+    require(xxh3_128(bytes.subspan(blobs[i].offset, blobs[i].size)) == blobs[i].digest,
+            Code::bad_input, "weight {} of the plan is damaged (checksum); copy or build it again",
+            i);
 }
 
 }  // namespace vitrail

@@ -20,7 +20,8 @@ std::vector<std::byte> encode_target(const Plan& plan, const StoreBlob& store);
 /// what the tables mean is checked by validate().
 Plan decode_target(Bytes tables, const FindBlob& find, const std::shared_ptr<const void>& owner);
 
-std::vector<std::byte> encode_record(std::span<const Plan* const> targets, const std::string& written);
+std::vector<std::byte> encode_record(std::span<const Plan* const> targets,
+                                     const std::string& written);
 /// Sets timings, account and verification of `targets`; returns the `written` text.
 std::string decode_record(Bytes tables, std::span<Plan> targets);
 

@@ -8,9 +8,9 @@
 
 namespace vitrail {
 namespace {
-constexpr int kMaxDepth = 16;           // blocks within blocks
+constexpr int kMaxDepth = 16;  // blocks within blocks
 constexpr size_t kMaxRank = 32;
-constexpr size_t kMaxBuffers = 1 << 16; // the arena packer compares them pairwise
+constexpr size_t kMaxBuffers = 1 << 16;  // the arena packer compares them pairwise
 constexpr int64_t kMaxExtent = int64_t{1} << 40;
 
 using BufferKind = PlanBuffer::Kind;
@@ -21,14 +21,15 @@ class Checker {
 
   void run() {
     symbols();
-    require(plan_.buffers.size() <= kMaxBuffers, Code::bad_input, "{} buffers, at most {} are allowed",
-            plan_.buffers.size(), kMaxBuffers);
+    require(plan_.buffers.size() <= kMaxBuffers, Code::bad_input,
+            "{} buffers, at most {} are allowed", plan_.buffers.size(), kMaxBuffers);
     steps_ = count_steps(plan_.steps);
     for (const PlanGuard& guard : plan_.guards) known(guard.a), known(guard.b);
     for (size_t i = 0; i < plan_.buffers.size(); ++i)
       with_context(fmt::format("buffer {}", i), [&] { buffer(plan_.buffers[i]); });
     for (size_t i = 0; i < plan_.values.size(); ++i)
-      with_context(fmt::format("value {} '{}'", i, printable(plan_.values[i].name)), [&] { value(plan_.values[i]); });
+      with_context(fmt::format("value {} '{}'", i, printable(plan_.values[i].name)),
+                   [&] { value(plan_.values[i]); });
     for (const Tensor& t : plan_.constants) constant(t);
     io(plan_.inputs, "input");
     io(plan_.outputs, "output");
@@ -45,9 +46,10 @@ class Checker {
       if (s.kind == PlanSymbol::Kind::data) {
         known(s.bound);  // only earlier symbols, so that bounds can be evaluated in order
       } else {
-        require(0 <= s.min && s.min <= s.opt && s.opt <= s.max && s.max <= kMaxExtent, Code::bad_input,
-                "symbol '{}': range {}..{}..{} is not 0 <= min <= opt <= max <= {}", shown, s.min, s.opt, s.max,
-                kMaxExtent);
+        require(0 <= s.min && s.min <= s.opt && s.opt <= s.max && s.max <= kMaxExtent,
+                Code::bad_input,
+                "symbol '{}': range {}..{}..{} is not 0 <= min <= opt <= max <= {}", shown, s.min,
+                s.opt, s.max, kMaxExtent);
       }
       names_.insert(s.name);
     }
@@ -64,8 +66,9 @@ class Checker {
     std::set<std::string> used;
     e.collect_symbols(used);
     for (const std::string& name : used)
-      require(names_.count(name), Code::bad_input, "expression '{}' uses the undeclared symbol '{}'",
-              printable(e.str()), printable(name));
+      require(names_.count(name), Code::bad_input,
+              "expression '{}' uses the undeclared symbol '{}'", printable(e.str()),
+              printable(name));
   }
   void known(const Shape& shape) const {
     for (const Expr& e : shape) known(e);
@@ -74,7 +77,8 @@ class Checker {
     require(0 <= i && static_cast<size_t>(i) < size, Code::bad_input, "{} {} of {}", what, i, size);
   }
   static void type(DType dtype) {
-    require(size_of(dtype) != 0, Code::bad_input, "element type {} cannot be stored", name_of(dtype));
+    require(size_of(dtype) != 0, Code::bad_input, "element type {} cannot be stored",
+            name_of(dtype));
   }
 
   void buffer(const PlanBuffer& b) const {
@@ -97,8 +101,8 @@ class Checker {
     if (t.dtype() != DType::boolean) return;
     // Another byte read as a bool is undefined behaviour.
     const auto* bytes = static_cast<const uint8_t*>(t.raw());
-    require(std::all_of(bytes, bytes + t.bytes(), [](uint8_t b) { return b <= 1; }), Code::bad_input,
-            "a boolean constant holds bytes other than 0 and 1");
+    require(std::all_of(bytes, bytes + t.bytes(), [](uint8_t b) { return b <= 1; }),
+            Code::bad_input, "a boolean constant holds bytes other than 0 and 1");
   }
   void io(const std::vector<PlanTensorInfo>& list, const char* what) const {
     const bool inputs = &list == &plan_.inputs;
@@ -112,10 +116,11 @@ class Checker {
         const BufferKind wanted = inputs ? BufferKind::input : BufferKind::output;
         require(!inputs || b.kind == wanted, Code::bad_input, "its buffer is of another kind");
         if (b.kind != wanted) return;  // an output that is a view of something else is copied out
-        require(b.io == static_cast<int>(i), Code::bad_input, "its buffer belongs to {} {}", what, b.io);
+        require(b.io == static_cast<int>(i), Code::bad_input, "its buffer belongs to {} {}", what,
+                b.io);
         require(v.offset.is(0) && v.strides == row_major(v.dims), Code::bad_input,
-                "expected a dense row-major tensor, found extents {}, strides {}, offset {}", to_string(v.dims),
-                to_string(v.strides), v.offset.str());
+                "expected a dense row-major tensor, found extents {}, strides {}, offset {}",
+                to_string(v.dims), to_string(v.strides), v.offset.str());
       });
     }
   }
@@ -144,8 +149,8 @@ class Checker {
           index(d.axis, plan_.values[s.outputs[d.output]].dims.size(), "axis");
           const auto found = std::find_if(plan_.symbols.begin(), plan_.symbols.end(),
                                           [&](const PlanSymbol& p) { return p.name == d.symbol; });
-          require(found != plan_.symbols.end() && found->kind == PlanSymbol::Kind::data, Code::bad_input,
-                  "'{}' is no data symbol", printable(d.symbol));
+          require(found != plan_.symbols.end() && found->kind == PlanSymbol::Kind::data,
+                  Code::bad_input, "'{}' is no data symbol", printable(d.symbol));
         }
         if (s.kind == K::launch) launch(s);
         if (s.kind == K::branch) branch(s);
@@ -158,17 +163,20 @@ class Checker {
   void launch(const Step& s) const {
     const Problem& p = s.problem;
     require(s.data_extents.empty(), Code::bad_input, "a launch cannot write symbols");
-    require(p.inputs.size() == s.inputs.size() && p.outputs.size() == s.outputs.size() && !p.outputs.empty(),
-            Code::bad_input, "{} inputs and {} outputs for a problem of {} and {}", s.inputs.size(), s.outputs.size(),
-            p.inputs.size(), p.outputs.size());
+    require(p.inputs.size() == s.inputs.size() && p.outputs.size() == s.outputs.size() &&
+                !p.outputs.empty(),
+            Code::bad_input, "{} inputs and {} outputs for a problem of {} and {}", s.inputs.size(),
+            s.outputs.size(), p.inputs.size(), p.outputs.size());
     for (size_t i = 0; i < s.inputs.size(); ++i) operand(p.inputs[i], s.inputs[i]);
     for (size_t i = 0; i < s.outputs.size(); ++i) operand(p.outputs[i], s.outputs[i]);
-    require(0 <= p.epilogue_inputs && p.epilogue_inputs <= static_cast<int>(p.inputs.size()), Code::bad_input,
-            "epilogue inputs begin at {} of {}", p.epilogue_inputs, p.inputs.size());
+    require(0 <= p.epilogue_inputs && p.epilogue_inputs <= static_cast<int>(p.inputs.size()),
+            Code::bad_input, "epilogue inputs begin at {} of {}", p.epilogue_inputs,
+            p.inputs.size());
     program(p.epilogue);
     for (const KernelChoice& c : s.choices)
       for (const auto& [name, range] : c.when)
-        require(names_.count(name), Code::bad_input, "a choice depends on the undeclared symbol '{}'", printable(name));
+        require(names_.count(name), Code::bad_input,
+                "a choice depends on the undeclared symbol '{}'", printable(name));
   }
   void operand(const Operand& o, int value) const {
     type(o.dtype);
@@ -177,10 +185,13 @@ class Checker {
     known(o.dims), known(o.strides);
     const PlanValue& v = plan_.values[value];
     const bool constant = plan_.buffers[v.buffer].kind == BufferKind::constant;
-    require(!o.constant || constant, Code::bad_input, "operand '{}' must be a constant", printable(v.name));
-    // A constant may be packed into another type; what a kernel computes with must be what is there.
-    require(o.constant || o.dtype == v.dtype, Code::bad_input, "operand '{}' is {}, the problem says {}",
-            printable(v.name), name_of(v.dtype), name_of(o.dtype));
+    require(!o.constant || constant, Code::bad_input, "operand '{}' must be a constant",
+            printable(v.name));
+    // A constant may be packed into another type; what a kernel computes with must be what is
+    // there.
+    require(o.constant || o.dtype == v.dtype, Code::bad_input,
+            "operand '{}' is {}, the problem says {}", printable(v.name), name_of(v.dtype),
+            name_of(o.dtype));
   }
   static void program(const PointwiseProgram& p) {
     require(1 <= p.inputs && p.inputs <= 1024 && p.code.size() <= 4096, Code::bad_input,
@@ -188,42 +199,52 @@ class Checker {
     int registers = p.inputs;
     for (const PointwiseInstr& in : p.code) {
       const int arity = arity_of(in.op);
-      require((arity < 1 || (0 <= in.a && in.a < registers)) && (arity < 2 || (0 <= in.b && in.b < registers)),
-              Code::bad_input, "pointwise instruction {} reads a register that nothing wrote", registers - p.inputs);
+      require((arity < 1 || (0 <= in.a && in.a < registers)) &&
+                  (arity < 2 || (0 <= in.b && in.b < registers)),
+              Code::bad_input, "pointwise instruction {} reads a register that nothing wrote",
+              registers - p.inputs);
       ++registers;
     }
     require(!p.results.empty(), Code::bad_input, "a pointwise program without result");
     for (const int16_t r : p.results)
-      require(0 <= r && r < registers, Code::bad_input, "pointwise result r{} of {} registers", r, registers);
+      require(0 <= r && r < registers, Code::bad_input, "pointwise result r{} of {} registers", r,
+              registers);
   }
   void branch(const Step& s) const {
-    require(s.inputs.size() == 1 && plan_.values[s.inputs[0]].dtype == DType::boolean && s.blocks.size() == 2,
-            Code::bad_input, "a branch needs one boolean input and two blocks, found {} and {}", s.inputs.size(),
-            s.blocks.size());
-    require(s.block_outputs.empty() || s.block_outputs.size() == 2, Code::bad_input, "outputs for {} of 2 blocks",
-            s.block_outputs.size());
+    require(s.inputs.size() == 1 && plan_.values[s.inputs[0]].dtype == DType::boolean &&
+                s.blocks.size() == 2,
+            Code::bad_input, "a branch needs one boolean input and two blocks, found {} and {}",
+            s.inputs.size(), s.blocks.size());
+    require(s.block_outputs.empty() || s.block_outputs.size() == 2, Code::bad_input,
+            "outputs for {} of 2 blocks", s.block_outputs.size());
     for (const std::vector<int>& list : s.block_outputs) {
-      require(list.empty() || list.size() == s.outputs.size(), Code::bad_input, "{} block outputs for {} outputs",
-              list.size(), s.outputs.size());
+      require(list.empty() || list.size() == s.outputs.size(), Code::bad_input,
+              "{} block outputs for {} outputs", list.size(), s.outputs.size());
       operands(list, false, false);
       for (size_t i = 0; i < list.size(); ++i) same_type(list[i], s.outputs[i]);
     }
   }
   void loop(const Step& s) const {
-    require(s.blocks.size() == 1 && s.block_inputs.size() == 1 && s.block_outputs.size() == 1 && s.inputs.size() >= 2,
-            Code::bad_input, "a loop needs one block and at least 2 inputs, found {} and {}", s.blocks.size(),
-            s.inputs.size());
+    require(s.blocks.size() == 1 && s.block_inputs.size() == 1 && s.block_outputs.size() == 1 &&
+                s.inputs.size() >= 2,
+            Code::bad_input, "a loop needs one block and at least 2 inputs, found {} and {}",
+            s.blocks.size(), s.inputs.size());
     const size_t carried = s.inputs.size() - 2;
     const std::vector<int>&in = s.block_inputs[0], &out = s.block_outputs[0];
-    require(in.size() == carried + 2 && s.outputs.size() >= carried && out.size() == s.outputs.size() + 1,
-            Code::bad_input, "a loop of {} carried values has {} outputs, {} block inputs and {} block outputs", carried,
-            s.outputs.size(), in.size(), out.size());
+    require(in.size() == carried + 2 && s.outputs.size() >= carried &&
+                out.size() == s.outputs.size() + 1,
+            Code::bad_input,
+            "a loop of {} carried values has {} outputs, {} block inputs and {} block outputs",
+            carried, s.outputs.size(), in.size(), out.size());
     operands(in, true, true);
     operands(out, true, false);
+    require(s.inputs[0] >= 0 || out[0] >= 0, Code::bad_input,
+            "a loop without trip count or condition would never end");
     const auto scalar = [&](int value, DType dtype) {
       if (value < 0) return;
-      require(plan_.values[value].dtype == dtype, Code::bad_input, "value '{}': expected {}, found {}",
-              printable(plan_.values[value].name), name_of(dtype), name_of(plan_.values[value].dtype));
+      require(plan_.values[value].dtype == dtype, Code::bad_input,
+              "value '{}': expected {}, found {}", printable(plan_.values[value].name),
+              name_of(dtype), name_of(plan_.values[value].dtype));
     };
     scalar(s.inputs[0], DType::i64), scalar(s.inputs[1], DType::boolean);
     scalar(in[0], DType::i64), scalar(in[1], DType::boolean), scalar(out[0], DType::boolean);
@@ -231,22 +252,25 @@ class Checker {
       require(out[i + 1] >= 0, Code::bad_input, "block output {} is absent", i + 1);
       same_type(out[i + 1], s.outputs[i]);
       if (i >= carried) {
-        require(!plan_.values[s.outputs[i]].dims.empty(), Code::bad_input, "stacked output {} has no axis", i);
+        require(!plan_.values[s.outputs[i]].dims.empty(), Code::bad_input,
+                "stacked output {} has no axis", i);
         continue;
       }
-      require(s.inputs[i + 2] >= 0 && in[i + 2] >= 0, Code::bad_input, "carried value {} is absent", i);
+      require(s.inputs[i + 2] >= 0 && in[i + 2] >= 0, Code::bad_input, "carried value {} is absent",
+              i);
       same_type(s.inputs[i + 2], s.outputs[i]), same_type(in[i + 2], s.outputs[i]);
     }
   }
   void same_type(int a, int b) const {
     const PlanValue &x = plan_.values[a], &y = plan_.values[b];
-    require(x.dtype == y.dtype, Code::bad_input, "'{}' is {} and '{}' is {}", printable(x.name), name_of(x.dtype),
-            printable(y.name), name_of(y.dtype));
+    require(x.dtype == y.dtype, Code::bad_input, "'{}' is {} and '{}' is {}", printable(x.name),
+            name_of(x.dtype), printable(y.name), name_of(y.dtype));
   }
 
   // --- windows at the corners of the range
   void windows() const {
-    for (const auto& [at, pick] : {std::pair{"min", &PlanSymbol::min}, {"opt", &PlanSymbol::opt}, {"max", &PlanSymbol::max}})
+    for (const auto& [at, pick] :
+         {std::pair{"min", &PlanSymbol::min}, {"opt", &PlanSymbol::opt}, {"max", &PlanSymbol::max}})
       for (const bool empty : {false, true}) {
         Bindings at_point;
         bool data = false;
@@ -254,17 +278,19 @@ class Checker {
           const bool is_data = s.kind == PlanSymbol::Kind::data;
           data |= is_data;
           const int64_t bound = is_data ? s.bound.eval(at_point) : s.*pick;
-          require(bound >= 0, Code::bad_input, "symbol '{}' has the bound {} at {}", printable(s.name), bound, at);
+          require(bound >= 0, Code::bad_input, "symbol '{}' has the bound {} at {}",
+                  printable(s.name), bound, at);
           at_point[s.name] = bound;
         }
         if (empty && !data) continue;
         std::vector<int64_t> bytes;
         for (const PlanBuffer& b : plan_.buffers) {
           bytes.push_back(b.bytes.eval(at_point));
-          require(bytes.back() >= 0, Code::bad_input, "buffer {} has {} bytes at {}", bytes.size() - 1, bytes.back(), at);
+          require(bytes.back() >= 0, Code::bad_input, "buffer {} has {} bytes at {}",
+                  bytes.size() - 1, bytes.back(), at);
           if (b.kind == BufferKind::constant)
-            require(static_cast<uint64_t>(bytes.back()) <= plan_.constants[b.constant].bytes(), Code::bad_input,
-                    "buffer {} is larger than its constant", bytes.size() - 1);
+            require(static_cast<uint64_t>(bytes.back()) <= plan_.constants[b.constant].bytes(),
+                    Code::bad_input, "buffer {} is larger than its constant", bytes.size() - 1);
         }
         // Data symbols lie between 0 and their bounds; the buffers are sized for the bounds.
         if (empty)
@@ -273,13 +299,16 @@ class Checker {
         for (const PlanValue& v : plan_.values) window(v, at_point, bytes, at);
       }
   }
-  static void window(const PlanValue& v, const Bindings& at_point, const std::vector<int64_t>& bytes, const char* at) {
+  static void window(const PlanValue& v, const Bindings& at_point,
+                     const std::vector<int64_t>& bytes, const char* at) {
     const Span span = span_of(eval(v.dims, at_point), eval(v.strides, at_point));
     if (span.last < span.first) return;
-    const int64_t offset = v.offset.eval(at_point), capacity = bytes[v.buffer] / static_cast<int64_t>(size_of(v.dtype));
-    require(checked_add(offset, span.first) >= 0 && checked_add(offset, span.last) < capacity, Code::bad_input,
-            "value '{}' reaches from element {} to {} of buffer {}, which has {} at {}", printable(v.name),
-            offset + span.first, offset + span.last, v.buffer, capacity, at);
+    const int64_t offset = v.offset.eval(at_point),
+                  capacity = bytes[v.buffer] / static_cast<int64_t>(size_of(v.dtype));
+    require(checked_add(offset, span.first) >= 0 && checked_add(offset, span.last) < capacity,
+            Code::bad_input,
+            "value '{}' reaches from element {} to {} of buffer {}, which has {} at {}",
+            printable(v.name), offset + span.first, offset + span.last, v.buffer, capacity, at);
   }
 
   const Plan& plan_;

@@ -6,8 +6,8 @@ namespace vitrail {
 
 /// Checks everything a session relies on: indices, symbols declared before use, extents and windows
 /// inside their buffers at min, opt and max, inputs and constants never written, arities. What only
-/// the actual extents decide is checked again when a session binds; whether kernels and ops exist is
-/// the executor's to say. Throws Error(bad_input) naming the first broken rule.
+/// the actual extents decide is checked again when a session binds; whether kernels and ops exist
+/// is the executor's to say. Throws Error(bad_input) naming the first broken rule.
 void validate(const Plan& plan);
 
 /// First and last element a window touches, relative to its element 0; {0, -1} when it is empty.

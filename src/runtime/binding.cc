@@ -15,7 +15,8 @@ void eval_into(Dims& out, const Shape& shape, const Bindings& symbols) {
 }
 }  // namespace
 
-Binding::Binding(const Program& program, Bindings symbols) : program_(&program), symbols_(std::move(symbols)) {
+Binding::Binding(const Program& program, Bindings symbols)
+    : program_(&program), symbols_(std::move(symbols)) {
   check_guards(false);
   lay_out();
   const Plan& plan = program.plan();
@@ -23,7 +24,8 @@ Binding::Binding(const Program& program, Bindings symbols) : program_(&program),
   steps_.resize(program.steps().size());
   for (size_t i = 0; i < plan.values.size(); ++i) {
     const PlanValue& v = plan.values[i];
-    value_uses_data_.push_back(program.depends_on_data(v.dims) || program.depends_on_data(v.strides) ||
+    value_uses_data_.push_back(program.depends_on_data(v.dims) ||
+                               program.depends_on_data(v.strides) ||
                                program.depends_on_data(v.offset));
     if (!value_uses_data_[i]) bind_value(static_cast<int>(i));
   }
@@ -33,17 +35,23 @@ Binding::Binding(const Program& program, Bindings symbols) : program_(&program),
 
 void Binding::check_guards(bool with_data) const {
   for (const PlanGuard& guard : program_->plan().guards) {
-    if ((program_->depends_on_data(guard.a) || program_->depends_on_data(guard.b)) != with_data) continue;
+    if ((program_->depends_on_data(guard.a) || program_->depends_on_data(guard.b)) != with_data)
+      continue;
     if (with_data) {
       std::set<std::string> used;
       guard.a.collect_symbols(used), guard.b.collect_symbols(used);
-      if (!std::all_of(used.begin(), used.end(), [&](const std::string& s) { return symbols_.count(s) > 0; })) continue;
+      if (!std::all_of(used.begin(), used.end(),
+                       [&](const std::string& s) { return symbols_.count(s) > 0; }))
+        continue;
     }
     const int64_t a = guard.a.eval(symbols_), b = guard.b.eval(symbols_);
     if (a == b) continue;
     std::string at;
-    for (const auto& [name, value] : symbols_) at += fmt::format("{}{}={}", at.empty() ? "" : ", ", printable(name), value);
-    fail(Code::bad_input, "these input shapes do not fit the model: {} is {} and {} is {}, but they must be equal (at {})",
+    for (const auto& [name, value] : symbols_)
+      at += fmt::format("{}{}={}", at.empty() ? "" : ", ", printable(name), value);
+    fail(Code::bad_input,
+         "these input shapes do not fit the model: {} is {} and {} is {}, but they must be equal "
+         "(at {})",
          printable(guard.a.str()), a, printable(guard.b.str()), b, at);
   }
 }
@@ -60,8 +68,8 @@ void Binding::lay_out() {
     bytes_.push_back(b.bytes.eval(at_bounds));
     require(bytes_[i] >= 0, Code::bad_input, "buffer {} has {} bytes", i, bytes_[i]);
     if (b.kind == PlanBuffer::Kind::constant)
-      require(static_cast<uint64_t>(bytes_[i]) <= plan.constants[b.constant].bytes(), Code::bad_input,
-              "buffer {} is larger than its constant", i);
+      require(static_cast<uint64_t>(bytes_[i]) <= plan.constants[b.constant].bytes(),
+              Code::bad_input, "buffer {} is larger than its constant", i);
     if (b.kind != PlanBuffer::Kind::arena) continue;
     requests.push_back({bytes_[i], b.first, b.last});
     owners.push_back(i);
@@ -81,15 +89,19 @@ void Binding::bind_value(int index) {
   const auto element = static_cast<int64_t>(size_of(v.dtype));
   const int64_t offset = v.offset.eval(symbols_), capacity = bytes_[v.buffer] / element;
   const bool empty = span.last < span.first;
-  require(empty || (checked_add(offset, span.first) >= 0 && checked_add(offset, span.last) < capacity), Code::bad_input,
-          "value '{}' {} reaches from element {} to {} of a buffer of {}", printable(v.name), to_string(out.view.dims),
-          offset + span.first, offset + span.last, capacity);
+  require(
+      empty || (checked_add(offset, span.first) >= 0 && checked_add(offset, span.last) < capacity),
+      Code::bad_input, "value '{}' {} reaches from element {} to {} of a buffer of {}",
+      printable(v.name), to_string(out.view.dims), offset + span.first, offset + span.last,
+      capacity);
   out.offset = empty ? 0 : checked_mul(offset, element);
   out.version = version_;
 }
 
 const BoundValue& Binding::value(int index) {
-  if (values_[index].version != version_ && (value_uses_data_[index] || values_[index].version == 0)) bind_value(index);
+  if (values_[index].version != version_ &&
+      (value_uses_data_[index] || values_[index].version == 0))
+    bind_value(index);
   return values_[index];
 }
 
@@ -103,38 +115,59 @@ const BoundStep& Binding::step(const StepInfo& info) {
 void Binding::bind_step(const StepInfo& info) {
   const Step& step = *info.step;
   BoundStep& out = steps_[info.index];
+  out.version = 0;
   out.problem = vitrail::bind(step.problem, symbols_);
-  for (size_t i = 0; i < step.inputs.size(); ++i) check_operand(step.problem.inputs[i], out.problem.inputs[i], step.inputs[i], info);
-  for (size_t i = 0; i < step.outputs.size(); ++i) check_operand(step.problem.outputs[i], out.problem.outputs[i], step.outputs[i], info);
   out.empty = std::all_of(out.problem.outputs.begin(), out.problem.outputs.end(),
                           [](const BoundOperand& o) { return element_count(o.dims) == 0; });
-  out.version = version_;
-  if (out.empty) return;
+  if (out.empty) {
+    out.version = version_;
+    return;
+  }
   const auto [kernel, tactic] = program_->choose(info, symbols_);
   out.kernel = kernel;
+  for (size_t i = 0; i < step.inputs.size(); ++i)
+    check_operand(step.problem.inputs[i], out.problem.inputs[i], step.inputs[i], info);
+  for (size_t i = 0; i < step.outputs.size(); ++i)
+    check_operand(step.problem.outputs[i], out.problem.outputs[i], step.outputs[i], info);
   if (tactic) {
     out.launch = kernel->bind(out.problem, *tactic, this_machine(), program_->workers());
   } else {
-    const std::vector<Tactic> tactics = kernel->tactics(out.problem, this_machine(), program_->workers());
-    out.launch = kernel->bind(out.problem, tactics.empty() ? Tactic{} : tactics[0], this_machine(), program_->workers());
+    const std::vector<Tactic> tactics =
+        kernel->tactics(out.problem, this_machine(), program_->workers());
+    out.launch = kernel->bind(out.problem, tactics.empty() ? Tactic{} : tactics[0], this_machine(),
+                              program_->workers());
   }
-  constexpr size_t kMostScratch = size_t{1} << 40;  // so that sums and products stay far from the end of size_t
-  require(out.launch.scratch_bytes <= kMostScratch && out.launch.shared_bytes <= kMostScratch, Code::resource,
-          "kernel '{}' wants {} + {} bytes of scratch", kernel->name, out.launch.scratch_bytes, out.launch.shared_bytes);
+  const std::vector<int64_t>& ends = out.launch.phase_ends;
+  require(out.launch.tasks >= 0 &&
+              (ends.empty() || (ends[0] >= 0 && std::is_sorted(ends.begin(), ends.end()) &&
+                                ends.back() == out.launch.tasks)),
+          Code::internal, "kernel '{}' has phases that do not add up to its {} tasks", kernel->name,
+          out.launch.tasks);
+  constexpr size_t kMostScratch =
+      size_t{1} << 40;  // so that sums and products stay far from the end of size_t
+  require(out.launch.scratch_bytes <= kMostScratch && out.launch.shared_bytes <= kMostScratch,
+          Code::resource, "kernel '{}' wants {} + {} bytes of scratch", kernel->name,
+          out.launch.scratch_bytes, out.launch.shared_bytes);
   scratch_ = std::max(scratch_, (out.launch.scratch_bytes + 63) / 64 * 64);
   shared_ = std::max(shared_, out.launch.shared_bytes);
+  out.version = version_;  // last: a step that threw is not bound
 }
 
 // A kernel goes by the problem's extents, so it is these that must lie inside the buffer.
-void Binding::check_operand(const Operand& operand, const BoundOperand& bound, int index, const StepInfo& info) {
+void Binding::check_operand(const Operand& operand, const BoundOperand& bound, int index,
+                            const StepInfo& info) {
   const PlanValue& v = program_->plan().values[index];
   if (operand.constant && info.family && info.family->packed_bytes) {
     size_t position = 0;
     while (&info.step->problem.inputs[position] != &operand) ++position;
+    // Packing rounds up by 16 at most: this keeps its arithmetic far from the end of 64 bits.
+    require(element_count(bound.dims) < int64_t{1} << 48, Code::bad_input,
+            "weight '{}' {} is too large", printable(v.name), to_string(bound.dims));
     const int64_t packed = info.family->packed_bytes(info.step->problem, position);
     if (packed >= 0) {
-      require(v.offset.is(0) && packed <= bytes_[v.buffer], Code::bad_input, "weight '{}' has {} bytes, its packed form needs {}",
-              printable(v.name), bytes_[v.buffer], packed);
+      require(v.offset.is(0) && packed <= bytes_[v.buffer], Code::bad_input,
+              "weight '{}' has {} bytes, its packed form needs {}", printable(v.name),
+              bytes_[v.buffer], packed);
       return;
     }
   }
@@ -143,19 +176,25 @@ void Binding::check_operand(const Operand& operand, const BoundOperand& bound, i
   const auto element = static_cast<int64_t>(size_of(bound.dtype));
   const int64_t bytes = value(index).offset;  // where the kernel will be pointed to
   const int64_t offset = bytes / element, capacity = bytes_[v.buffer] / element;
-  require(bytes % element == 0 && checked_add(offset, span.first) >= 0 && checked_add(offset, span.last) < capacity,
-          Code::bad_input, "operand '{}' {} with strides {} reaches from element {} to {} of a buffer of {}",
-          printable(v.name), to_string(bound.dims), to_string(bound.strides), offset + span.first, offset + span.last, capacity);
+  require(bytes % element == 0 && checked_add(offset, span.first) >= 0 &&
+              checked_add(offset, span.last) < capacity,
+          Code::bad_input,
+          "operand '{}' {} with strides {} reaches from element {} to {} of a buffer of {}",
+          printable(v.name), to_string(bound.dims), to_string(bound.strides), offset + span.first,
+          offset + span.last, capacity);
 }
 
 void Binding::set_data(const std::string& name, int64_t extent) {
   const int64_t bound = program_->symbol(name).bound.eval(symbols_);
   require(extent <= bound, Code::resource,
-          "the data gives {} = {}, the plan has room for {}: build it with a larger bound", printable(name), extent, bound);
+          "the data gives {} = {}, the plan has room for {}: build it with a larger bound",
+          printable(name), extent, bound);
   const auto found = symbols_.find(name);
   if (found != symbols_.end() && found->second == extent) return;
-  if (found != symbols_.end()) found->second = extent;
-  else symbols_.emplace(name, extent);
+  if (found != symbols_.end())
+    found->second = extent;
+  else
+    symbols_.emplace(name, extent);
   ++version_;
   check_guards(true);
 }

@@ -18,7 +18,8 @@ struct StepInfo {
   std::vector<std::vector<int>> blocks;  ///< indices of the steps in each block
   bool data_dependent = false;           ///< launch: its problem or choices use data symbols
   const OpDef* op = nullptr;             ///< host
-  std::vector<const CpuKernel*> choices; ///< launch: of step->choices; null: not for this processor
+  std::vector<const CpuKernel*>
+      choices;  ///< launch: of step->choices; null: not for this processor
   const KernelFamily* family = nullptr;
 };
 
@@ -26,8 +27,8 @@ struct StepInfo {
 /// sorted. Immutable.
 class Program {
  public:
-  /// Throws Error(wrong_target) for a kernel or op this build does not have, Error(bad_input) for one
-  /// that refuses its problem or attributes, and what validate() throws.
+  /// Throws Error(wrong_target) for a kernel or op this build does not have, Error(bad_input) for
+  /// one that refuses its problem or attributes, and what validate() throws.
   Program(std::shared_ptr<const Plan> plan, std::span<const CpuKernel* const> kernels, int workers);
 
   const Plan& plan() const { return *plan_; }
@@ -38,7 +39,8 @@ class Program {
   bool depends_on_data(const Shape& shape) const;
   const PlanSymbol& symbol(const std::string& name) const;
   /// The kernel for a launch at these extents, and its tactic.
-  std::pair<const CpuKernel*, const Tactic*> choose(const StepInfo& info, const Bindings& symbols) const;
+  std::pair<const CpuKernel*, const Tactic*> choose(const StepInfo& info,
+                                                    const Bindings& symbols) const;
 
  private:
   std::vector<int> add_block(const Block& block);
@@ -93,7 +95,8 @@ class Binding {
   void check_guards(bool with_data) const;
   void bind_value(int index);
   void bind_step(const StepInfo& info);
-  void check_operand(const Operand& operand, const BoundOperand& bound, int value, const StepInfo& info);
+  void check_operand(const Operand& operand, const BoundOperand& bound, int value,
+                     const StepInfo& info);
 
   const Program* program_;
   Bindings symbols_;

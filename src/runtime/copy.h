@@ -15,7 +15,7 @@ struct View {
 
 /// Copies every element of a window to the same position of another of equal extents. Windows that
 /// overlap without being the same go through a temporary.
-void copy_window(std::byte* to, const Dims& to_strides, const std::byte* from, const Dims& from_strides,
-                 const Dims& dims, size_t element_bytes);
+void copy_window(std::byte* to, const Dims& to_strides, const std::byte* from,
+                 const Dims& from_strides, const Dims& dims, size_t element_bytes);
 
 }  // namespace vitrail

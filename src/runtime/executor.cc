@@ -13,8 +13,8 @@ namespace {
 constexpr size_t kBindings = 8;  // shapes remembered
 
 int worker_count(int threads) {
-  require(threads >= 0 && threads <= cpu::kMaxThreads, Code::usage, "{} threads: expected 1 to {}, or 0 for all processors",
-          threads, cpu::kMaxThreads);
+  require(threads >= 0 && threads <= cpu::kMaxThreads, Code::usage,
+          "{} threads: expected 1 to {}, or 0 for all processors", threads, cpu::kMaxThreads);
   return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads;
 }
 
@@ -22,7 +22,8 @@ int worker_count(int threads) {
 class Running {
  public:
   explicit Running(std::atomic<bool>& flag) : flag_(flag) {
-    require(!flag_.exchange(true), Code::usage, "a session runs in two threads at once: open one session for each thread");
+    require(!flag_.exchange(true), Code::usage,
+            "a session runs in two threads at once: open one session for each thread");
   }
   ~Running() { flag_ = false; }
 
@@ -34,7 +35,8 @@ class Running {
 Executor::Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options)
     : program_(std::move(plan), options.kernels, worker_count(options.threads)), options_(options) {
   const Plan& p = this->plan();
-  require(p.target == "cpu", Code::wrong_target, "the plan is for '{}', this session runs on 'cpu'", printable(p.target));
+  require(p.target == "cpu", Code::wrong_target, "the plan is for '{}', this session runs on 'cpu'",
+          printable(p.target));
   inputs_.resize(p.inputs.size());
   results_.resize(p.outputs.size());
   bases_.assign(p.buffers.size(), nullptr);
@@ -48,19 +50,23 @@ Executor::Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options)
 }
 Executor::~Executor() = default;
 
-void Executor::set_input(size_t index, DType dtype, std::span<const int64_t> dims, const void* data) {
+void Executor::set_input(size_t index, DType dtype, std::span<const int64_t> dims,
+                         const void* data) {
   require(index < inputs_.size(), Code::usage, "input {} of {}", index, inputs_.size());
   const PlanTensorInfo& info = plan().inputs[index];
   const PlanValue& v = plan().values[info.value];
   const auto shape = [&] { return to_string(Dims(dims.begin(), dims.end())); };
-  require(dtype == v.dtype, Code::usage, "input '{}': expected element type {}, found {}", printable(info.name),
-          name_of(v.dtype), name_of(dtype));
-  require(dims.size() == v.dims.size(), Code::usage, "input '{}': expected {} dimensions {}, found {} {}",
-          printable(info.name), v.dims.size(), to_string(v.dims), dims.size(), shape());
+  require(dtype == v.dtype, Code::usage, "input '{}': expected element type {}, found {}",
+          printable(info.name), name_of(v.dtype), name_of(dtype));
+  require(dims.size() == v.dims.size(), Code::usage,
+          "input '{}': expected {} dimensions {}, found {} {}", printable(info.name), v.dims.size(),
+          to_string(v.dims), dims.size(), shape());
   for (const int64_t d : dims)
-    require(d >= 0, Code::usage, "input '{}': negative extent in {}", printable(info.name), shape());
+    require(d >= 0, Code::usage, "input '{}': negative extent in {}", printable(info.name),
+            shape());
   require(reinterpret_cast<uintptr_t>(data) % size_of(dtype) == 0, Code::usage,
-          "input '{}': its memory is not aligned to its {} bytes an element", printable(info.name), size_of(dtype));
+          "input '{}': its memory is not aligned to its {} bytes an element", printable(info.name),
+          size_of(dtype));
   Input& in = inputs_[index];
   if (!in.set || !std::equal(dims.begin(), dims.end(), in.dims.begin(), in.dims.end())) {
     in.dims.assign(dims.begin(), dims.end());
@@ -73,15 +79,17 @@ void Executor::set_input(size_t index, DType dtype, std::span<const int64_t> dim
 void Executor::set_output(size_t index, void* data, size_t bytes) {
   require(index < results_.size(), Code::usage, "output {} of {}", index, results_.size());
   const PlanTensorInfo& info = plan().outputs[index];
-  require(reinterpret_cast<uintptr_t>(data) % size_of(plan().values[info.value].dtype) == 0, Code::usage,
-          "output '{}': its memory is not aligned to its elements", printable(info.name));
+  require(reinterpret_cast<uintptr_t>(data) % size_of(plan().values[info.value].dtype) == 0,
+          Code::usage, "output '{}': its memory is not aligned to its elements",
+          printable(info.name));
   results_[index].callers = data;
   results_[index].callers_bytes = data ? bytes : 0;
 }
 
 void Executor::set_symbol(const std::string& name, int64_t value) {
   const PlanSymbol& s = program_.symbol(name);
-  require(s.kind == PlanSymbol::Kind::bind, Code::usage, "symbol '{}' is not for the caller to set", printable(name));
+  require(s.kind == PlanSymbol::Kind::bind, Code::usage, "symbol '{}' is not for the caller to set",
+          printable(name));
   given_[name] = value;
   changed_ = true;
 }
@@ -98,7 +106,9 @@ void Executor::bind() {
 void Executor::use_binding() {
   current_ = nullptr;
   const auto fits = [&](const Binding& b) {
-    return std::all_of(wanted_.begin(), wanted_.end(), [&](const auto& w) { return b.symbols().find(w.first)->second == w.second; });
+    return std::all_of(wanted_.begin(), wanted_.end(), [&](const auto& w) {
+      return b.symbols().find(w.first)->second == w.second;
+    });
   };
   const auto found = std::find_if(bindings_.begin(), bindings_.end(), fits);
   if (found != bindings_.end()) {
@@ -111,7 +121,8 @@ void Executor::use_binding() {
 }
 
 void Executor::reserve_scratch() {
-  scratch_.reserve(current_->scratch_bytes() * static_cast<size_t>(program_.workers()), "a session's scratch");
+  scratch_.reserve(current_->scratch_bytes() * static_cast<size_t>(program_.workers()),
+                   "a session's scratch");
   shared_.reserve(current_->shared_bytes(), "a session's shared scratch");
 }
 
@@ -123,15 +134,21 @@ void Executor::prepare_memory() {
     const PlanBuffer& b = p.buffers[i];
     const auto bytes = static_cast<size_t>(current_->buffer_bytes(static_cast<int>(i)));
     switch (b.kind) {
-      case PlanBuffer::Kind::arena: bases_[i] = arena_.data() + current_->arena_offset(static_cast<int>(i)); break;
+      case PlanBuffer::Kind::arena:
+        bases_[i] = arena_.data() + current_->arena_offset(static_cast<int>(i));
+        break;
       // Kernels take what they read as const; only arena and output buffers are ever written.
-      case PlanBuffer::Kind::constant: bases_[i] = static_cast<std::byte*>(const_cast<void*>(p.constants[b.constant].raw())); break;
-      case PlanBuffer::Kind::input: bases_[i] = static_cast<std::byte*>(const_cast<void*>(inputs_[b.io].data)); break;
+      case PlanBuffer::Kind::constant:
+        bases_[i] = static_cast<std::byte*>(const_cast<void*>(p.constants[b.constant].raw()));
+        break;
+      case PlanBuffer::Kind::input:
+        bases_[i] = static_cast<std::byte*>(const_cast<void*>(inputs_[b.io].data));
+        break;
       case PlanBuffer::Kind::output: {
         Result& r = results_[b.io];
         if (r.callers) {
-          require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed", printable(p.outputs[b.io].name),
-                  r.callers_bytes, bytes);
+          require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed",
+                  printable(p.outputs[b.io].name), r.callers_bytes, bytes);
           bases_[i] = static_cast<std::byte*>(r.callers);
         } else {
           r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
@@ -155,8 +172,9 @@ void Executor::run(const RunHooks& hooks) {
   const Running guard(running_);
   bind();
   for (const Input& in : inputs_)
-    require(in.data != nullptr || std::find(in.dims.begin(), in.dims.end(), 0) != in.dims.end(), Code::usage,
-            "input '{}': no memory given", printable(plan().inputs[&in - inputs_.data()].name));
+    require(in.data != nullptr || std::find(in.dims.begin(), in.dims.end(), 0) != in.dims.end(),
+            Code::usage, "input '{}': no memory given",
+            printable(plan().inputs[&in - inputs_.data()].name));
   if (options_.poison) poison();
   cpu::Lease lease(program_.workers());
   run_block(program_.root(), hooks, lease);
@@ -175,15 +193,25 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = hooks.trace ? Clock::now() : Clock::time_point{};
     switch (step.kind) {
-      case Step::Kind::launch: run_launch(info, lease); break;
-      case Step::Kind::host: run_host(info); break;
-      case Step::Kind::branch: run_branch(info, hooks, lease); break;
-      case Step::Kind::loop: run_loop(info, hooks, lease); break;
+      case Step::Kind::launch:
+        run_launch(info, lease);
+        break;
+      case Step::Kind::host:
+        run_host(info);
+        break;
+      case Step::Kind::branch:
+        run_branch(info, hooks, lease);
+        break;
+      case Step::Kind::loop:
+        run_loop(info, hooks, lease);
+        break;
     }
     if (hooks.trace) {
       const std::chrono::duration<double, std::micro> took = Clock::now() - start;
       const BoundStep* bound = step.kind == Step::Kind::launch ? bound_step(info.index) : nullptr;
-      const char* kernel = step.kind == Step::Kind::host ? "reference" : bound && bound->kernel ? bound->kernel->name : "";
+      const char* kernel = step.kind == Step::Kind::host ? "reference"
+                           : bound && bound->kernel      ? bound->kernel->name
+                                                         : "";
       hooks.trace({info.index, &step, kernel, took.count()});
     }
     if (hooks.after) hooks.after(info.index, step);
@@ -206,7 +234,8 @@ void Executor::run_launch(const StepInfo& info, cpu::Lease& lease) {
   std::byte* const scratch = scratch_.data();
   const size_t stride = current_->scratch_bytes();
   lease.parallel(bound.launch.tasks, bound.launch.phase_ends, [&](int64_t task, int worker) {
-    bound.kernel->run(bound.problem, bound.launch, args, task, scratch + static_cast<size_t>(worker) * stride, shared_.data());
+    bound.kernel->run(bound.problem, bound.launch, args, task,
+                      scratch + static_cast<size_t>(worker) * stride, shared_.data());
   });
 }
 
@@ -221,21 +250,22 @@ void Executor::collect_outputs() {
     const PlanValue& v = p.values[p.outputs[i].value];
     const BoundValue& bound = current_->value(p.outputs[i].value);
     r.dims.assign(bound.view.dims.begin(), bound.view.dims.end());
-    if (p.buffers[v.buffer].kind == PlanBuffer::Kind::output && p.buffers[v.buffer].io == static_cast<int>(i)) {
+    if (p.buffers[v.buffer].kind == PlanBuffer::Kind::output &&
+        p.buffers[v.buffer].io == static_cast<int>(i)) {
       r.data = bases_[v.buffer];
       continue;
     }
     // A view of something else (an input passed through, a constant, a slice): gathered.
     const size_t bytes = static_cast<size_t>(element_count(r.dims)) * size_of(v.dtype);
     if (r.callers) {
-      require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed", printable(p.outputs[i].name),
-              r.callers_bytes, bytes);
+      require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed",
+              printable(p.outputs[i].name), r.callers_bytes, bytes);
     } else {
       r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
     }
     r.data = r.callers ? r.callers : r.own.data();
-    copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(p.outputs[i].value), bound.view.strides, r.dims,
-                size_of(v.dtype));
+    copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(p.outputs[i].value),
+                bound.view.strides, r.dims, size_of(v.dtype));
   }
 }
 
@@ -259,7 +289,8 @@ const BoundStep* Executor::bound_step(int index) const {
 }
 
 Executor::MemoryUse Executor::memory() const {
-  MemoryUse use{static_cast<int64_t>(arena_.size()), static_cast<int64_t>(scratch_.size() + shared_.size()), 0};
+  MemoryUse use{static_cast<int64_t>(arena_.size()),
+                static_cast<int64_t>(scratch_.size() + shared_.size()), 0};
   for (const Result& r : results_) use.outputs += static_cast<int64_t>(r.own.size());
   return use;
 }

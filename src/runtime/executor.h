@@ -19,8 +19,9 @@ class Lease;
 }
 
 struct ExecutorOptions {
-  int threads = 0;      ///< workers of a run, the caller included; 0: all processors of this process
-  bool poison = false;  ///< fill arena, scratch and outputs with NaN before each run, to catch reads of what nothing wrote
+  int threads = 0;  ///< workers of a run, the caller included; 0: all processors of this process
+  bool poison = false;  ///< fill arena, scratch and outputs with NaN before each run, to catch
+                        ///< reads of what nothing wrote
   std::span<const CpuKernel* const> kernels = all_cpu_kernels();
 };
 
@@ -28,7 +29,8 @@ struct ExecutorOptions {
 struct StepTime {
   int index = 0;  ///< depth first
   const Step* step = nullptr;
-  const char* kernel = "";  ///< the kernel's name; "reference" for host steps; "" for branches, loops and empty launches
+  const char* kernel = "";  ///< the kernel's name; "reference" for host steps; "" for branches,
+                            ///< loops and empty launches
   double microseconds = 0;
 };
 
@@ -53,15 +55,19 @@ class Executor {
 
   /// Dense row-major memory that stays valid and unchanged until run() has returned; never written.
   /// Null: enough for bind(), not for run().
-  /// Throws Error(usage) for a wrong element type or rank, and for memory not aligned to its elements.
+  /// Throws Error(usage) for a wrong element type or rank, and for memory not aligned to its
+  /// elements.
   void set_input(size_t index, DType dtype, std::span<const int64_t> dims, const void* data);
-  void set_input(size_t index, const Tensor& tensor) { set_input(index, tensor.dtype(), tensor.dims(), tensor.raw()); }
+  void set_input(size_t index, const Tensor& tensor) {
+    set_input(index, tensor.dtype(), tensor.dims(), tensor.raw());
+  }
   /// The caller's memory for an output; null: the executor's own again.
   void set_output(size_t index, void* data, size_t bytes);
   /// A symbol that no input's extents give.
   void set_symbol(const std::string& name, int64_t value);
 
-  /// Finds the symbols, chooses kernels and lays out memory for the inputs set, as the next run would.
+  /// Finds the symbols, chooses kernels and lays out memory for the inputs set, as the next run
+  /// would.
   void bind();
   void run(const RunHooks& hooks = {});
 
@@ -71,8 +77,8 @@ class Executor {
   /// A copy.
   Tensor output(size_t index) const;
 
-  /// From a hook: a dense copy of a value, or new contents for it. Throws Error(usage) when a hook is
-  /// not running, or an input or constant would be written.
+  /// From a hook: a dense copy of a value, or new contents for it. Throws Error(usage) when a hook
+  /// is not running, or an input or constant would be written.
   Tensor read_value(int value);
   void write_value(int value, const Tensor& tensor);
 
@@ -94,8 +100,8 @@ class Executor {
   };
   struct Result {
     Dims dims;
-    void* data = nullptr;      // where it lies after the run
-    void* callers = nullptr;   // set_output
+    void* data = nullptr;     // where it lies after the run
+    void* callers = nullptr;  // set_output
     size_t callers_bytes = 0;
     cpu::Memory own;
   };
@@ -124,9 +130,9 @@ class Executor {
   ExecutorOptions options_;
   std::vector<Input> inputs_;
   std::vector<Result> results_;
-  Bindings wanted_;     // symbols of the next run
-  Bindings given_;      // by set_symbol
-  bool changed_ = true; // shapes or symbols since wanted_ was found
+  Bindings wanted_;              // symbols of the next run
+  Bindings given_;               // by set_symbol
+  bool changed_ = true;          // shapes or symbols since wanted_ was found
   std::list<Binding> bindings_;  // most recently used first
   Binding* current_ = nullptr;
   std::vector<std::byte*> bases_;  // of each buffer

@@ -7,7 +7,8 @@
 
 namespace vitrail {
 
-Program::Program(std::shared_ptr<const Plan> plan, std::span<const CpuKernel* const> kernels, int workers)
+Program::Program(std::shared_ptr<const Plan> plan, std::span<const CpuKernel* const> kernels,
+                 int workers)
     : plan_(std::move(plan)), kernels_(kernels), workers_(workers) {
   validate(*plan_);
   for (const PlanSymbol& s : plan_->symbols)
@@ -20,14 +21,16 @@ bool Program::depends_on_data(const Expr& e) const {
   if (e.is_constant() || data_symbols_.empty()) return false;
   std::set<std::string> used;
   e.collect_symbols(used);
-  return std::any_of(used.begin(), used.end(), [&](const std::string& s) { return data_symbols_.count(s) > 0; });
+  return std::any_of(used.begin(), used.end(),
+                     [&](const std::string& s) { return data_symbols_.count(s) > 0; });
 }
 bool Program::depends_on_data(const Shape& shape) const {
   return std::any_of(shape.begin(), shape.end(), [&](const Expr& e) { return depends_on_data(e); });
 }
 
 const PlanSymbol& Program::symbol(const std::string& name) const {
-  const auto found = std::find_if(plan_->symbols.begin(), plan_->symbols.end(), [&](const PlanSymbol& s) { return s.name == name; });
+  const auto found = std::find_if(plan_->symbols.begin(), plan_->symbols.end(),
+                                  [&](const PlanSymbol& s) { return s.name == name; });
   require(found != plan_->symbols.end(), Code::internal, "no symbol '{}'", printable(name));
   return *found;
 }
@@ -52,25 +55,32 @@ std::vector<int> Program::add_block(const Block& block) {
 
 void Program::resolve_launch(StepInfo& info) const {
   const Problem& problem = info.step->problem;
-  const auto uses_data = [&](const Operand& o) { return depends_on_data(o.dims) || depends_on_data(o.strides); };
+  const auto uses_data = [&](const Operand& o) {
+    return depends_on_data(o.dims) || depends_on_data(o.strides);
+  };
   info.data_dependent = std::any_of(problem.inputs.begin(), problem.inputs.end(), uses_data) ||
                         std::any_of(problem.outputs.begin(), problem.outputs.end(), uses_data);
   for (const auto* list : {&info.step->inputs, &info.step->outputs})
     for (const int v : *list) info.data_dependent |= depends_on_data(plan_->values[v].offset);
   info.family = find_family(problem.family);
   for (const KernelChoice& choice : info.step->choices) {
-    for (const auto& [symbol, range] : choice.when) info.data_dependent |= data_symbols_.count(symbol) > 0;
-    const auto found = std::find_if(kernels_.begin(), kernels_.end(), [&](const CpuKernel* k) { return k->name == choice.kernel; });
+    for (const auto& [symbol, range] : choice.when)
+      info.data_dependent |= data_symbols_.count(symbol) > 0;
+    const auto found = std::find_if(kernels_.begin(), kernels_.end(),
+                                    [&](const CpuKernel* k) { return k->name == choice.kernel; });
     require(found != kernels_.end(), Code::wrong_target,
-            "the plan wants the kernel '{}', which this build of vitrail does not have: build the plan again with it",
+            "the plan wants the kernel '{}', which this build of vitrail does not have: build the "
+            "plan again with it",
             printable(choice.kernel));
     const CpuKernel* kernel = *found;
-    require(kernel->family == problem.family, Code::bad_input, "kernel '{}' is of family '{}', the problem of '{}'",
-            kernel->name, kernel->family, printable(problem.family));
+    require(kernel->family == problem.family, Code::bad_input,
+            "kernel '{}' is of family '{}', the problem of '{}'", kernel->name, kernel->family,
+            printable(problem.family));
     const bool usable = kernel->isa <= this_machine().isa;
     if (usable) {
       const Refusal refusal = kernel->accepts(problem);
-      require(refusal.empty(), Code::bad_input, "kernel '{}' refuses the problem the plan gives it: {}", kernel->name, refusal);
+      require(refusal.empty(), Code::bad_input,
+              "kernel '{}' refuses the problem the plan gives it: {}", kernel->name, refusal);
     }
     info.choices.push_back(usable ? kernel : nullptr);
   }
@@ -80,12 +90,13 @@ void Program::resolve_host(StepInfo& info) const {
   const Step& step = *info.step;
   info.op = find_op(step.domain, step.op);
   require(info.op != nullptr, Code::wrong_target,
-          "the plan wants the op '{}{}{}', which this build of vitrail does not have: build the plan again with it",
+          "the plan wants the op '{}{}{}', which this build of vitrail does not have: build the "
+          "plan again with it",
           printable(step.domain), step.domain.empty() ? "" : "::", printable(step.op));
   const OpDef& op = *info.op;
   const auto within = [&](size_t n, int low, int high, const char* what) {
-    require(n >= static_cast<size_t>(low) && n <= static_cast<size_t>(high), Code::bad_input, "{}: {} {}, expected {} to {}",
-            op.name, n, what, low, high);
+    require(n >= static_cast<size_t>(low) && n <= static_cast<size_t>(high), Code::bad_input,
+            "{}: {} {}, expected {} to {}", op.name, n, what, low, high);
   };
   within(step.inputs.size(), op.min_inputs, op.max_inputs, "inputs");
   within(step.outputs.size(), op.min_outputs, op.max_outputs, "outputs");
@@ -97,8 +108,8 @@ void Program::resolve_host(StepInfo& info) const {
       require(!spec.required, Code::bad_input, "{}: attribute '{}' is missing", op.name, spec.name);
       continue;
     }
-    require(step.attrs.all().find(spec.name)->second.index() == static_cast<size_t>(spec.kind), Code::bad_input,
-            "{}: attribute '{}' is of another kind", op.name, spec.name);
+    require(step.attrs.all().find(spec.name)->second.index() == static_cast<size_t>(spec.kind),
+            Code::bad_input, "{}: attribute '{}' is of another kind", op.name, spec.name);
   }
 }
 
@@ -112,17 +123,21 @@ const CpuKernel* Program::heuristic(const StepInfo& info) const {
     if (refusal.empty()) return kernel;
     refusals += fmt::format("; {}: {}", kernel->name, refusal);
   }
-  fail(Code::unsupported, "no kernel of family '{}' takes {} on a processor of level {}{}", printable(problem.family),
-       printable(problem.str(), 400), name_of(this_machine().isa), refusals);
+  fail(Code::unsupported, "no kernel of family '{}' takes {} on a processor of level {}{}",
+       printable(problem.family), printable(problem.str(), 400), name_of(this_machine().isa),
+       refusals);
 }
 
-std::pair<const CpuKernel*, const Tactic*> Program::choose(const StepInfo& info, const Bindings& symbols) const {
+std::pair<const CpuKernel*, const Tactic*> Program::choose(const StepInfo& info,
+                                                           const Bindings& symbols) const {
   for (size_t i = 0; i < info.choices.size(); ++i) {
     const KernelChoice& choice = info.step->choices[i];
-    const bool fits = info.choices[i] && std::all_of(choice.when.begin(), choice.when.end(), [&](const auto& entry) {
-      const auto value = symbols.find(entry.first);
-      return value != symbols.end() && entry.second.low <= value->second && value->second <= entry.second.high;
-    });
+    const bool fits = info.choices[i] &&
+                      std::all_of(choice.when.begin(), choice.when.end(), [&](const auto& entry) {
+                        const auto value = symbols.find(entry.first);
+                        return value != symbols.end() && entry.second.low <= value->second &&
+                               value->second <= entry.second.high;
+                      });
     if (fits) return {info.choices[i], &choice.tactic};
   }
   return {heuristic(info), nullptr};

@@ -19,15 +19,18 @@ struct LoadedPlan::State {
 namespace {
 Bindings corner(const Plan& plan, int64_t PlanSymbol::*pick) {
   Bindings at;
-  for (const PlanSymbol& s : plan.symbols) at[s.name] = s.kind == PlanSymbol::Kind::data ? s.bound.eval(at) : s.*pick;
+  for (const PlanSymbol& s : plan.symbols)
+    at[s.name] = s.kind == PlanSymbol::Kind::data ? s.bound.eval(at) : s.*pick;
   return at;
 }
 std::vector<TensorSpec> specs(const Plan& plan, const std::vector<PlanTensorInfo>& list) {
-  const Bindings min = corner(plan, &PlanSymbol::min), opt = corner(plan, &PlanSymbol::opt), max = corner(plan, &PlanSymbol::max);
+  const Bindings min = corner(plan, &PlanSymbol::min), opt = corner(plan, &PlanSymbol::opt),
+                 max = corner(plan, &PlanSymbol::max);
   std::vector<TensorSpec> out;
   for (const PlanTensorInfo& info : list) {
     const PlanValue& v = plan.values[info.value];
-    TensorSpec& spec = out.emplace_back(TensorSpec{info.name, v.dtype, {}, eval(v.dims, min), eval(v.dims, opt), eval(v.dims, max)});
+    TensorSpec& spec = out.emplace_back(TensorSpec{
+        info.name, v.dtype, {}, eval(v.dims, min), eval(v.dims, opt), eval(v.dims, max)});
     for (const Expr& d : v.dims) spec.dims.push_back(d.str());
   }
   return out;
@@ -36,14 +39,17 @@ size_t find(const std::vector<PlanTensorInfo>& list, std::string_view name, cons
   for (size_t i = 0; i < list.size(); ++i)
     if (list[i].name == name) return i;
   std::string present;
-  for (const PlanTensorInfo& info : list) present += fmt::format("{}'{}'", present.empty() ? "" : ", ", printable(info.name));
-  fail(Code::usage, "the plan has no {} '{}'; its {}s are {}", what, printable(std::string(name)), what, present);
+  for (const PlanTensorInfo& info : list)
+    present += fmt::format("{}'{}'", present.empty() ? "" : ", ", printable(info.name));
+  fail(Code::usage, "the plan has no {} '{}'; its {}s are {}", what, printable(std::string(name)),
+       what, present);
 }
 }  // namespace
 
 LoadedPlan LoadedPlan::load(const std::string& path, const LoadOptions& options) {
   auto state = std::make_shared<State>();
-  state->file = load_plan_file(path, options.verify_weights ? WeightCheck::at_load : WeightCheck::on_request);
+  state->file =
+      load_plan_file(path, options.verify_weights ? WeightCheck::at_load : WeightCheck::on_request);
   state->plan = state->file.target(options.target);
   state->inputs = specs(*state->plan, state->plan->inputs);
   state->outputs = specs(*state->plan, state->plan->outputs);
@@ -51,7 +57,9 @@ LoadedPlan LoadedPlan::load(const std::string& path, const LoadOptions& options)
 }
 const std::vector<TensorSpec>& LoadedPlan::inputs() const { return state_->inputs; }
 const std::vector<TensorSpec>& LoadedPlan::outputs() const { return state_->outputs; }
-const std::map<std::string, std::string>& LoadedPlan::metadata() const { return state_->plan->metadata; }
+const std::map<std::string, std::string>& LoadedPlan::metadata() const {
+  return state_->plan->metadata;
+}
 const std::string& LoadedPlan::model_name() const { return state_->plan->model_name; }
 const std::string& LoadedPlan::target() const { return state_->plan->target; }
 const std::string& LoadedPlan::tuned_for() const { return state_->plan->tuned_for; }
@@ -60,7 +68,8 @@ void LoadedPlan::verify_weights() const { state_->file.verify_weights(); }
 
 struct Session::Impl {
   Impl(LoadedPlan p, const SessionOptions& o, std::shared_ptr<const Plan> shared)
-      : plan(std::move(p)), executor(std::move(shared), {.threads = o.threads, .poison = o.poison}) {}
+      : plan(std::move(p)),
+        executor(std::move(shared), {.threads = o.threads, .poison = o.poison}) {}
   LoadedPlan plan;
   Executor executor;
   RunHooks hooks;
@@ -75,13 +84,16 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
 const LoadedPlan& Session::plan() const { return impl_->plan; }
-void Session::set_input(std::string_view name, DType dtype, std::span<const int64_t> dims, const void* data) {
+void Session::set_input(std::string_view name, DType dtype, std::span<const int64_t> dims,
+                        const void* data) {
   impl_->executor.set_input(find(impl_->executor.plan().inputs, name, "input"), dtype, dims, data);
 }
 void Session::set_output(std::string_view name, void* data, size_t bytes) {
   impl_->executor.set_output(find(impl_->executor.plan().outputs, name, "output"), data, bytes);
 }
-void Session::set_symbol(const std::string& name, int64_t value) { impl_->executor.set_symbol(name, value); }
+void Session::set_symbol(const std::string& name, int64_t value) {
+  impl_->executor.set_symbol(name, value);
+}
 void Session::bind() { impl_->executor.bind(); }
 void Session::run() { impl_->executor.run(impl_->hooks); }
 

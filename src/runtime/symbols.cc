@@ -9,7 +9,8 @@ namespace vitrail {
 namespace {
 // The value of the only unknown symbol for which `e`, linear in it, becomes `target`; nothing when
 // there is none, or `e` is not linear.
-std::optional<int64_t> solve(const Expr& e, const std::string& unknown, const Bindings& known, int64_t target) {
+std::optional<int64_t> solve(const Expr& e, const std::string& unknown, const Bindings& known,
+                             int64_t target) {
   Bindings at = known;
   const auto value = [&](int64_t x) {
     at[unknown] = x;
@@ -25,7 +26,8 @@ std::optional<int64_t> solve(const Expr& e, const std::string& unknown, const Bi
 void Executor::match_inputs(Bindings& symbols) const {
   const Plan& p = plan();
   const auto where = [&](size_t input, size_t axis) {
-    return fmt::format("input '{}' {}: dimension {} ({})", printable(p.inputs[input].name), to_string(inputs_[input].dims), axis,
+    return fmt::format("input '{}' {}: dimension {} ({})", printable(p.inputs[input].name),
+                       to_string(inputs_[input].dims), axis,
                        printable(p.values[p.inputs[input].value].dims[axis].str()));
   };
   // Symbols that stand alone first, then those in expressions, each time one more is known.
@@ -40,12 +42,17 @@ void Executor::match_inputs(Bindings& symbols) const {
         if (used.size() != 1) continue;
         const std::string name = *used.begin();
         if (alone && !(shape[axis] == Expr::symbol(name))) continue;
-        const std::optional<int64_t> value = solve(shape[axis], name, symbols, inputs_[i].dims[axis]);
+        const std::optional<int64_t> value =
+            solve(shape[axis], name, symbols, inputs_[i].dims[axis]);
         if (!value) continue;
         const PlanSymbol& s = program_.symbol(name);
-        require(s.kind != PlanSymbol::Kind::input || (s.min <= *value && *value <= s.max), Code::bad_input,
-                "{} is {}, which makes {} = {}; the plan allows {} from {} to {} (best at {}): build it for the range you need "
-                "with --shapes", where(i, axis), inputs_[i].dims[axis], printable(name), *value, printable(name), s.min, s.max, s.opt);
+        require(s.kind != PlanSymbol::Kind::input || (s.min <= *value && *value <= s.max),
+                Code::bad_input,
+                "{} is {}, which makes {} = {}; the plan allows {} from {} to {} (best at {}): "
+                "build it for the range you need "
+                "with --shapes",
+                where(i, axis), inputs_[i].dims[axis], printable(name), *value, printable(name),
+                s.min, s.max, s.opt);
         symbols[name] = *value;
         found = true;
       }
@@ -53,12 +60,14 @@ void Executor::match_inputs(Bindings& symbols) const {
   }
   for (const PlanSymbol& s : p.symbols)
     require(s.kind == PlanSymbol::Kind::data || symbols.count(s.name), Code::usage,
-            "symbol '{}' is not given by the shape of any input: set it to {}..{}", printable(s.name), s.min, s.max);
+            "symbol '{}' is not given by the shape of any input: set it to {}..{}",
+            printable(s.name), s.min, s.max);
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const PlanValue& v = p.values[p.inputs[i].value];
     for (size_t axis = 0; axis < v.dims.size(); ++axis) {
       const int64_t expected = v.dims[axis].eval(symbols);
-      require(expected == inputs_[i].dims[axis], Code::bad_input, "{} is {}, expected {}", where(i, axis), inputs_[i].dims[axis], expected);
+      require(expected == inputs_[i].dims[axis], Code::bad_input, "{} is {}, expected {}",
+              where(i, axis), inputs_[i].dims[axis], expected);
     }
   }
 }
@@ -72,8 +81,9 @@ void Executor::solve_symbols() {
     if (s.kind == PlanSymbol::Kind::data) continue;
     const auto given = given_.find(s.name);
     if (given != given_.end()) {
-      require(s.min <= given->second && given->second <= s.max, Code::usage, "symbol '{}' is {}, the plan allows {} to {}",
-              printable(s.name), given->second, s.min, s.max);
+      require(s.min <= given->second && given->second <= s.max, Code::usage,
+              "symbol '{}' is {}, the plan allows {} to {}", printable(s.name), given->second,
+              s.min, s.max);
       symbols[s.name] = given->second;
     } else if (s.min == s.max) {
       symbols[s.name] = s.min;

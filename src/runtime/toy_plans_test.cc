@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small plans that hold what makes a runtime's life hard: control flow, extents that depend on data,
-// integers beside floats, windows of one buffer, two targets in one file.
+// Small plans that hold what makes a runtime's life hard: control flow, extents that depend on
+// data, integers beside floats, windows of one buffer, two targets in one file.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -44,16 +44,21 @@ TEST(ToyPlans, IfWithHostStep) {
   const Expr n = m.symbol("N", 1, 2, 8);
   const int x = m.input("x", DType::f32, {n, 3}), flag = m.input("flag", DType::boolean, {});
   const int y = m.output("y", DType::f32, {n, 3});
-  const int mean = m.temporary("mean", DType::f32, {}), above = m.temporary("above", DType::boolean, {});
-  const int negated = m.temporary("negated", DType::f32, {n, 3}), halved = m.temporary("halved", DType::f32, {n, 3});
-  const int inner_out = m.temporary("inner", DType::f32, {n, 3}), scaled = m.temporary("scaled", DType::f32, {n, 3});
+  const int mean = m.temporary("mean", DType::f32, {}),
+            above = m.temporary("above", DType::boolean, {});
+  const int negated = m.temporary("negated", DType::f32, {n, 3}),
+            halved = m.temporary("halved", DType::f32, {n, 3});
+  const int inner_out = m.temporary("inner", DType::f32, {n, 3}),
+            scaled = m.temporary("scaled", DType::f32, {n, 3});
   const int zero = m.constant("zero", Tensor::scalar(0.0f));
-  Step inner{.kind = Step::Kind::branch, .name = "inner", .inputs = {above}, .outputs = {inner_out}};
+  Step inner{
+      .kind = Step::Kind::branch, .name = "inner", .inputs = {above}, .outputs = {inner_out}};
   inner.blocks = {{toy::Maker::host("Neg", {x}, {negated})}, {m.scale("halve", x, halved, 0.5, 0)}};
   inner.block_outputs = {{negated}, {halved}};
   Step outer{.kind = Step::Kind::branch, .name = "outer", .inputs = {flag}, .outputs = {y}};
   outer.blocks = {{m.scale("scale", x, scaled, 2, 1)},
-                  {toy::Maker::host("ReduceMean", {x}, {mean}, {{"keepdims", int64_t{0}}}), toy::Maker::host("Greater", {mean, zero}, {above}), inner}};
+                  {toy::Maker::host("ReduceMean", {x}, {mean}, {{"keepdims", int64_t{0}}}),
+                   toy::Maker::host("Greater", {mean, zero}, {above}), inner}};
   outer.block_outputs = {{scaled}, {inner_out}};
   m.plan.steps = {outer};
 
@@ -77,7 +82,8 @@ TEST(ToyPlans, ExtentsFromData) {
   toy::Maker m;
   const int limit = m.input("limit", DType::f32, {});
   const Expr d = m.data_symbol("D", 5);
-  const int from = m.constant("from", Tensor::scalar(0.0f)), by = m.constant("by", Tensor::scalar(1.0f));
+  const int from = m.constant("from", Tensor::scalar(0.0f)),
+            by = m.constant("by", Tensor::scalar(1.0f));
   const int range = m.temporary("range", DType::f32, {d}), y = m.output("y", DType::f32, {d});
   Step host = toy::Maker::host("Range", {from, limit, by}, {range});
   host.data_extents = {{.output = 0, .axis = 0, .symbol = "D"}};
@@ -102,6 +108,62 @@ TEST(ToyPlans, ExtentsFromData) {
   e.set_input(0, DType::f32, {}, &fine);
   e.run();
   EXPECT_THAT(floats(e), ElementsAre(1, 11));
+}
+
+// Detections: NonMaxSuppression, its indices as floats, times ten. None found is legal all the way.
+TEST(ToyPlans, NonMaxSuppressionWithZeroDetections) {
+  if (!find_op("", "NonMaxSuppression")) GTEST_SKIP() << "this build has no NonMaxSuppression";
+  toy::Maker m;
+  const Expr n = m.symbol("N", 1, 3, 10);
+  const int boxes = m.input("boxes", DType::f32, {1, n, 4}),
+            scores = m.input("scores", DType::f32, {1, 1, n});
+  const Expr d = m.data_symbol("nms.0", n);
+  const int most = m.constant("most", Tensor::of<int64_t>({1}, {10})),
+            iou = m.constant("iou", Tensor::of<float>({1}, {0.5f}));
+  const int threshold = m.constant("threshold", Tensor::of<float>({1}, {0.5f}));
+  const int found = m.temporary("found", DType::i64, {d, 3}),
+            as_float = m.temporary("float", DType::f32, {d, 3});
+  const int y = m.output("y", DType::f32, {d, 3});
+  Step nms = toy::Maker::host("NonMaxSuppression", {boxes, scores, most, iou, threshold}, {found});
+  nms.data_extents = {{.output = 0, .axis = 0, .symbol = "nms.0"}};
+  m.plan.steps = {nms, toy::Maker::host("Cast", {found}, {as_float}, {{"to", int64_t{1}}}),
+                  m.scale("ten", as_float, y, 10, 0)};
+  Executor e = open(share(m));
+  // The first two overlap, the third lies apart.
+  const std::vector<float> where = {0, 0, 10, 10, 0, 0, 10, 9, 20, 20, 30, 30};
+  e.set_input(0, DType::f32, Dims{1, 3, 4}, where.data());
+  for (const bool any : {true, false, true}) {
+    const std::vector<float> how =
+        any ? std::vector<float>{0.9f, 0.8f, 0.7f} : std::vector<float>{0.1f, 0.2f, 0.3f};
+    e.set_input(1, DType::f32, Dims{1, 1, 3}, how.data());
+    e.run();
+    EXPECT_THAT(e.output_dims(0), ElementsAre(any ? 2 : 0, 3));
+    EXPECT_EQ(floats(e), any ? (std::vector<float>{0, 0, 0, 0, 0, 20}) : std::vector<float>{});
+  }
+}
+
+// x goes through int8 and back beside a float path: Q and DQ round and saturate, float does not.
+TEST(ToyPlans, Int8BesideFloat) {
+  toy::Maker m;
+  const Expr n = m.symbol("N", 1, 4, 8);
+  const int x = m.input("x", DType::f32, {n}), y = m.output("y", DType::f32, {n}),
+            z = m.output("z", DType::f32, {n});
+  const int scale = m.constant("scale", Tensor::scalar(0.5f)),
+            zero = m.constant("zero", Tensor::scalar(int8_t{-3}));
+  const int q = m.temporary("q", DType::i8, {n});
+  m.plan.steps = {toy::Maker::host("QuantizeLinear", {x, scale, zero}, {q}),
+                  m.scale("float", x, z, 2, 0),
+                  toy::Maker::host("DequantizeLinear", {q, scale, zero}, {y})};
+  Executor e = open(share(m));
+  const std::vector<float> data = {0.26f, -0.26f, 100, -100, 0};
+  e.set_input(0, DType::f32, Dims{5}, data.data());
+  Tensor codes;
+  e.run({.after = [&](int index, const Step&) {
+    if (index == 0) codes = e.read_value(q);
+  }});
+  EXPECT_THAT(codes.span<int8_t>(), ElementsAre(-2, -4, 127, -128, -3));
+  EXPECT_THAT(floats(e, 0), ElementsAre(0.5f, -0.5f, 65, -62.5f, 0));
+  EXPECT_THAT(floats(e, 1), ElementsAre(0.52f, -0.52f, 200, -200, 0));
 }
 
 // Two producers write into windows of one buffer; the channels of the second are a reversed view.
@@ -137,7 +199,8 @@ TEST(ToyPlans, TwoTargetsShareAWeight) {
     toy::Maker m(target);
     const Expr n = m.symbol("N", 1, 2, 4);
     const int x = m.input("x", DType::f32, {n, 64}), y = m.output("y", DType::f32, {n, 64});
-    const int w = m.constant("w" + extra, Tensor::of({64, 64}, weights));  // each target its own tensor
+    const int w =
+        m.constant("w" + extra, Tensor::of({64, 64}, weights));  // each target its own tensor
     m.plan.steps = {m.matmul("fc" + extra, x, w, y)};
     return m.plan;
   };
@@ -155,7 +218,8 @@ TEST(ToyPlans, TwoTargetsShareAWeight) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code, Code::wrong_target);
-    EXPECT_THAT(error.what(), testing::HasSubstr("holds plans for cpu, cuda:sm90, not for cuda:sm70"));
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("holds plans for cpu, cuda:sm90, not for cuda:sm70"));
   }
 
   Executor e = open(file.target("cpu"));
@@ -175,10 +239,16 @@ TEST(ToyPlans, Loop) {
   toy::Maker m;
   const int trips = m.input("trips", DType::i64, {}), start = m.input("start", DType::f32, {2});
   const Expr d = m.data_symbol("rounds", 6);
-  const int a = m.temporary("a", DType::f32, {2}), b = m.temporary("b", DType::f32, {2}), next = m.temporary("next", DType::f32, {2});
-  const int round = m.temporary("round", DType::i64, {}), other = m.constant("other", Tensor::of<float>({2}, {7, 8}));
-  const int out_a = m.output("a_end", DType::f32, {2}), out_b = m.output("b_end", DType::f32, {2}), rows = m.output("rows", DType::f32, {d, 2});
-  Step loop{.kind = Step::Kind::loop, .name = "loop", .inputs = {trips, -1, start, other}, .outputs = {out_a, out_b, rows}};
+  const int a = m.temporary("a", DType::f32, {2}), b = m.temporary("b", DType::f32, {2}),
+            next = m.temporary("next", DType::f32, {2});
+  const int round = m.temporary("round", DType::i64, {}),
+            other = m.constant("other", Tensor::of<float>({2}, {7, 8}));
+  const int out_a = m.output("a_end", DType::f32, {2}), out_b = m.output("b_end", DType::f32, {2}),
+            rows = m.output("rows", DType::f32, {d, 2});
+  Step loop{.kind = Step::Kind::loop,
+            .name = "loop",
+            .inputs = {trips, -1, start, other},
+            .outputs = {out_a, out_b, rows}};
   loop.data_extents = {{.output = 2, .axis = 0, .symbol = "rounds"}};
   loop.blocks = {{m.scale("double", a, next, 2, 0)}};
   loop.block_inputs = {{round, -1, a, b}};

@@ -31,11 +31,15 @@ void Memory::reserve(size_t bytes, const char* what) {
   if (bytes <= size_) return;
   release();
   // Pages straight from the system: given back at once, and not touched before they are used.
-  require(bytes < SIZE_MAX - kHugePage, Code::resource, "no memory for {} of {} bytes", what, bytes);
+  require(bytes < SIZE_MAX - kHugePage, Code::resource, "no memory for {} of {} bytes", what,
+          bytes);
   const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
-  void* memory = ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  require(memory != MAP_FAILED, Code::resource, "no memory for {} of {} bytes: {}", what, bytes, std::strerror(errno));
-  if (rounded >= 2 * kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);  // refused: ordinary pages do
+  void* memory =
+      ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  require(memory != MAP_FAILED, Code::resource, "no memory for {} of {} bytes: {}", what, bytes,
+          std::strerror(errno));
+  if (rounded >= 2 * kHugePage)
+    ::madvise(memory, rounded, MADV_HUGEPAGE);  // refused: ordinary pages do
   data_ = static_cast<std::byte*>(memory);
   size_ = rounded;
 }

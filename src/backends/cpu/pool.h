@@ -41,9 +41,12 @@ class Lease {
   template <typename Body>
   void parallel(int64_t tasks, std::span<const int64_t> phase_ends, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(tasks, phase_ends, [](void* context, int64_t task, int worker) {
-      (*static_cast<Plain*>(context))(task, worker);
-    }, const_cast<std::remove_const_t<Plain>*>(&body));
+    run(
+        tasks, phase_ends,
+        [](void* context, int64_t task, int worker) {
+          (*static_cast<Plain*>(context))(task, worker);
+        },
+        const_cast<std::remove_const_t<Plain>*>(&body));
   }
   template <typename Body>
   void parallel(int64_t tasks, Body&& body) {

@@ -54,12 +54,33 @@ TEST(Pool, PhasesAreOrdered) {
   }
 }
 
+// Phases of one task or two, so that beginnings and ends race.
+TEST(Pool, ShortPhasesDoNotGetLost) {
+  Lease lease(3);
+  std::vector<int64_t> ends;
+  for (int64_t p = 1; p <= 40; ++p) ends.push_back(ends.empty() ? 1 : ends.back() + p % 3);
+  for (int round = 0; round < 500; ++round) {
+    std::vector<int64_t> order(static_cast<size_t>(ends.back()));
+    std::atomic<int64_t> clock{0};
+    lease.parallel(ends.back(), ends, [&](int64_t task, int) {
+      order[static_cast<size_t>(task)] = clock.fetch_add(1);
+    });
+    int64_t begin = 0;
+    for (const int64_t end : ends) {
+      for (int64_t t = begin; t < end; ++t) EXPECT_TRUE(begin <= order[t] && order[t] < end) << t;
+      begin = end;
+    }
+  }
+}
+
 TEST(Pool, ABodysExceptionArrives) {
   for (const int workers : {1, 3}) {
     Lease lease(workers);
-    EXPECT_THROW(lease.parallel(100, [](int64_t task, int) {
-      if (task == 50) throw std::runtime_error("task 50");
-    }), std::runtime_error);
+    EXPECT_THROW(lease.parallel(100,
+                                [](int64_t task, int) {
+                                  if (task == 50) throw std::runtime_error("task 50");
+                                }),
+                 std::runtime_error);
     std::atomic<int> runs{0};
     lease.parallel(100, [&](int64_t, int) { runs.fetch_add(1); });
     EXPECT_EQ(runs, 100);  // the lease goes on
@@ -73,7 +94,8 @@ TEST(Pool, ManyLeasesFromManyThreads) {
     threads.emplace_back([&] {
       for (int round = 0; round < 50; ++round) {
         Lease lease(3);
-        for (int i = 0; i < 5; ++i) lease.parallel(16, [&](int64_t task, int) { sum.fetch_add(task); });
+        for (int i = 0; i < 5; ++i)
+          lease.parallel(16, [&](int64_t task, int) { sum.fetch_add(task); });
       }
     });
   for (std::thread& t : threads) t.join();
@@ -103,7 +125,8 @@ TEST(Pool, AForkedChildIsToldClearly) {
     try {
       Lease lease(2);
     } catch (const Error& error) {
-      return error.code == Code::resource && std::string(error.what()).find("forked") != std::string::npos;
+      return error.code == Code::resource &&
+             std::string(error.what()).find("forked") != std::string::npos;
     }
     return false;
   }));

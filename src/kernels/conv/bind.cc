@@ -64,6 +64,17 @@ std::vector<TapGrid> tap_grids(const Problem& p, bool transposed) {
   return out;
 }
 
+int64_t packed_taps(const Problem& p, bool transposed) {
+  const ConvInts ints(p);
+  const Dims d = to_dims(p.inputs[1].dims);
+  const int64_t outer = d[0] / ints.group, group_c = transposed ? outer : d[1],
+                group_o = transposed ? d[1] : outer;
+  int64_t total = 0;
+  for (const TapGrid& grid : tap_grids(p, transposed))
+    total += ints.group * grid.count() * group_c * round_up(group_o, kGemmPanel);
+  return total;
+}
+
 Tensor pack_taps(const Problem& p, bool transposed, const Tensor& weight) {
   const ConvInts ints(p);
   const Dims& d = weight.dims();
@@ -71,10 +82,7 @@ Tensor pack_taps(const Problem& p, bool transposed, const Tensor& weight) {
   const int64_t inner = d[1], outer = d[0] / ints.group, kh = d[2], kw = d[3];
   const int64_t group_c = transposed ? outer : inner, group_o = transposed ? inner : outer;
   const std::vector<TapGrid> grids = tap_grids(p, transposed);
-  int64_t total = 0;
-  for (const TapGrid& grid : grids)
-    total += ints.group * grid.count() * group_c * round_up(group_o, kGemmPanel);
-  Tensor out(DType::f32, {total});
+  Tensor out(DType::f32, {packed_taps(p, transposed)});
   float* to = out.mutable_data<float>();
   const float* from = weight.data<float>();
   for (const TapGrid& grid : grids)
@@ -109,6 +117,9 @@ static Refusal accepts_any(const Problem& p, bool transposed) {
   if (!weight.constant || weight.dims.size() != 4 || !is_static(weight.dims))
     return fmt::format("the weight is {}{}, not a constant of rank 4",
                        weight.constant ? "" : "variable ", to_string(weight.dims));
+  constexpr int64_t kMaxWindow = 1024;  // each tap is listed
+  if (dim(weight, 2) > kMaxWindow || dim(weight, 3) > kMaxWindow)
+    return fmt::format("a window of more than {}", kMaxWindow);
   if (!x.dims[3].is_constant() || !out.dims[3].is_constant()) return "channels are not constant";
   if (x.dims[0] != out.dims[0])
     return fmt::format("x is {}, the output {}", to_string(x.dims), to_string(out.dims));

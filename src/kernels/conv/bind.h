@@ -25,6 +25,8 @@ std::vector<TapGrid> tap_grids(const Problem& problem, bool transposed);
 /// Weight (ONNX's layout of the family) to [phase][group][panel of 16 outputs][taps * c /
 /// group][16].
 Tensor pack_taps(const Problem& problem, bool transposed, const Tensor& weight);
+/// Floats of the packed weight.
+int64_t packed_taps(const Problem& problem, bool transposed);
 
 struct ConvPhase {
   int64_t out_h, out_w;             ///< first output

@@ -12,6 +12,9 @@ namespace {
 Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
   return index == 1 ? pack_taps(problem, false, dense) : dense;
 }
+int64_t packed_bytes(const Problem& problem, size_t index) {
+  return index == 1 ? 4 * packed_taps(problem, false) : -1;
+}
 
 void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
                std::vector<Tensor>& outputs) {
@@ -107,6 +110,7 @@ const KernelFamily conv_family{.name = "conv",
                                .samples = samples,
                                .flop = flop,
                                .tolerance = tolerance,
-                               .bench = bench};
+                               .bench = bench,
+                               .packed_bytes = packed_bytes};
 
 }  // namespace vitrail

@@ -14,6 +14,9 @@ namespace {
 Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
   return index == 1 ? pack_taps(problem, true, dense) : dense;
 }
+int64_t packed_bytes(const Problem& problem, size_t index) {
+  return index == 1 ? 4 * packed_taps(problem, true) : -1;
+}
 
 /// As the definition says it: every input pixel adds to the outputs under its window.
 void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
@@ -80,6 +83,7 @@ const KernelFamily conv_transpose_family{.name = "conv_transpose",
                                          .samples = samples,
                                          .flop = flop,
                                          .tolerance = tolerance,
-                                         .bench = bench};
+                                         .bench = bench,
+                                         .packed_bytes = packed_bytes};
 
 }  // namespace vitrail

@@ -40,6 +40,12 @@ Tensor pack(const Problem& problem, size_t index, const Tensor& dense) {
   return out;
 }
 
+int64_t packed_bytes(const Problem& problem, size_t index) {
+  if (index != 1) return -1;
+  const Dims dims = to_dims(problem.inputs[1].dims);
+  return (dims[1] + kGemmPanel - 1) / kGemmPanel * kGemmPanel * dims[0] * 4;
+}
+
 void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
                std::vector<Tensor>& outputs) {
   Tensor own(DType::f64, problem.outputs[0].dims);
@@ -78,6 +84,7 @@ const KernelFamily gemm_family{.name = "gemm",
                                .samples = gemm_samples,
                                .flop = flop,
                                .tolerance = tolerance,
-                               .bench = gemm_bench};
+                               .bench = gemm_bench,
+                               .packed_bytes = packed_bytes};
 
 }  // namespace vitrail
