@@ -48,13 +48,11 @@ PRIVATE_PARTS = {
     "onnx/": ["src/import"],
     "plan_generated.h": ["src/plan"],
     "flatbuffers/": ["src/plan"],
-    "spdlog/": ["src/base"],
     "CLI/": ["tools"],
-    "zip.h": ["src/import"],
 }
 
 # Too heavy for a header that many files read.
-ONLY_IN_SOURCES = ("nlohmann/json.hpp", "spdlog/", "google/protobuf/", "flatbuffers/")
+ONLY_IN_SOURCES = ("nlohmann/json.hpp", "google/protobuf/", "flatbuffers/")
 
 GENERATED = ("kernel_list.inc", "onnx/onnx-ml.pb.h", "plan_generated.h")
 SUFFIXES = {".cc", ".h", ".inc", ".cu", ".cuh"}
