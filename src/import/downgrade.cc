@@ -277,6 +277,47 @@ void same_shapes(Lowering& l) {
 }
 void batch_norm(Lowering& l) { l.node.attrs.erase("training_mode"); }
 
+// allowzero says that a 0 in the target is an extent; it says nothing where there is none.
+void reshape(Lowering& l) {
+  if (l.node.attrs.integer("allowzero", 0) == 0) return;
+  const auto target = l.in(1).ints();
+  const bool no_zero = target && std::all_of(target->begin(), target->end(), [&](const Expr& e) {
+    return e.is_constant() ? !e.is(0) : e.bounds(l.to.ranges).low > 0;
+  });
+  if (no_zero) l.node.attrs.erase("allowzero");
+}
+
+// Values as plain attributes became possible late; a tensor always was.
+void constant(Lowering& l) {
+  Tensor value;
+  for (const auto& [name, given] : l.node.attrs.all()) {
+    if (const auto* t = std::get_if<Tensor>(&given)) value = *t;
+    if (const auto* i = std::get_if<int64_t>(&given)) value = Tensor::scalar<int64_t>(*i);
+    if (const auto* f = std::get_if<double>(&given)) value = Tensor::scalar<float>(static_cast<float>(*f));
+    if (const auto* is = std::get_if<std::vector<int64_t>>(&given)) value = Tensor::of<int64_t>({static_cast<int64_t>(is->size())}, *is);
+    if (const auto* fs = std::get_if<std::vector<double>>(&given))
+      value = Tensor::of<float>({static_cast<int64_t>(fs->size())}, std::vector<float>(fs->begin(), fs->end()));
+  }
+  if (!value.defined()) l.cannot("a constant of strings");
+  l.node.attrs = {{"value", value}};
+}
+
+// Before opset 11 axes could not count from the end.
+void positive_axes(Lowering& l) {
+  auto rank = static_cast<int64_t>(l.in(0).rank());
+  if (l.node.attrs.has("axis")) {
+    const int64_t axis = l.node.attrs.integer("axis");
+    if (axis < 0) l.node.attrs.set("axis", axis + rank);
+  }
+  if (l.node.attrs.has("axes")) {
+    auto axes = l.node.attrs.integers("axes");
+    if (l.node.op == "Unsqueeze") rank += static_cast<int64_t>(axes.size());
+    for (int64_t& axis : axes)
+      if (axis < 0) axis += rank;
+    l.node.attrs.set("axes", axes);
+  }
+}
+
 struct Row {
   const char* op;
   int below;
@@ -306,6 +347,7 @@ const Row kRows[] = {
     {"Shape", 15, shape_range},
     {"BatchNormalization", 14, batch_norm},
     {"HardSwish", 14, hard_swish},
+    {"Reshape", 14, reshape},
     {"ReduceSum", 13, reduce},
     {"Squeeze", 13, axes_to_attr},
     {"Unsqueeze", 13, axes_to_attr},
@@ -314,6 +356,7 @@ const Row kRows[] = {
     {"LogSoftmax", 13, softmax},
     {"Hardmax", 13, softmax},
     {"Resize", 13, resize_inputs},
+    {"Constant", 12, constant},
     {"Dropout", 12, dropout},
     {"GreaterOrEqual", 12, negated},
     {"LessOrEqual", 12, negated},
@@ -329,6 +372,25 @@ const Row kRows[] = {
     {"Sum", 8, same_shapes},
 };
 
+// Ops that took only floats (or, Equal, no floats) at first, by the opset that let the others in.
+struct LaterTypes {
+  const char* op;
+  bool floats;
+  int since;
+};
+constexpr LaterTypes kLaterTypes[] = {
+    {"Clip", false, 12},    {"Equal", true, 11}, {"Gemm", false, 9}, {"Greater", false, 9}, {"Less", false, 9},
+    {"MatMul", false, 9},   {"Max", false, 12},  {"Min", false, 12}, {"Pow", false, 12},    {"Relu", false, 14},
+};
+
+void check_types(const Drafter& to, const Draft& node) {
+  const ValueInfo* first = node.inputs.empty() ? nullptr : to.info(node.inputs[0]);
+  if (!first) return;
+  for (const LaterTypes& row : kLaterTypes)
+    require(node.op != row.op || to.opset >= row.since || is_float(first->dtype) != row.floats, Code::unsupported,
+            "cannot be written for opset {}: it takes {} since opset {}", to.opset, name_of(first->dtype), row.since);
+}
+
 // Attributes by the opset that brought them, with the value that says nothing new.
 struct NewAttribute {
   const char* op;
@@ -341,6 +403,7 @@ constexpr NewAttribute kNewAttributes[] = {
     {"ArgMax", "select_last_index", 12, 0},       {"ArgMin", "select_last_index", 12, 0},
     {"AveragePool", "dilations", 19, 1},          {"AveragePool", "ceil_mode", 10, 0},
     {"Cast", "saturate", 19, kAny},               {"CastLike", "saturate", 19, kAny},
+    {"Cast", "round_mode", 24, kAny},             {"CastLike", "round_mode", 24, kAny},
     {"DequantizeLinear", "axis", 13, 1},          {"DequantizeLinear", "block_size", 21, 0},
     {"DequantizeLinear", "output_dtype", 23, 0},  {"GatherND", "batch_dims", 12, 0},
     {"LayerNormalization", "stash_type", 17, 1},  {"MaxPool", "ceil_mode", 10, 0},
@@ -381,6 +444,11 @@ void downgrade(Drafter& drafter, Draft node) {
       row.lower(lowering);
     }
     drop_new_attributes(drafter, node);
+    check_types(drafter, node);
+    if (drafter.opset < 11 && (node.attrs.has("axis") || node.attrs.has("axes"))) {
+      Lowering lowering{drafter, node};
+      positive_axes(lowering);
+    }
     const int since = onnx_op_since(node.op);
     require(since > 0 && since <= drafter.opset, Code::unsupported, "cannot be written for opset {}: the op exists since opset {}",
             drafter.opset, since);

@@ -19,6 +19,7 @@ struct Draft {
 /// What a rule may ask and do besides changing its node.
 struct Drafter {
   int opset = 0;
+  Ranges ranges;  ///< of the graph's symbols
   /// Type of a value of the graph or of a constant; null for what a node made by a rule gives.
   std::function<const ValueInfo*(const std::string&)> info;
   /// Writes a node as it is.

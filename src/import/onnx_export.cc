@@ -108,6 +108,7 @@ class Writer {
     }
     Drafter drafter;
     drafter.opset = options_.opset;
+    drafter.ranges = graph.symbol_ranges();
     drafter.info = [&](const std::string& name) {
       const auto found = by_name.find(name);
       return found == by_name.end() ? nullptr : found->second;

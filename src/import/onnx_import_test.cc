@@ -234,6 +234,27 @@ TEST(Import, ClosesTheBranchesOfIf) {
   EXPECT_EQ(shape_of(g, "y"), "[n]");
 }
 
+// What torch's older exporter writes for squeeze(0): branches of different ranks, decided by shapes.
+TEST(Import, TakesTheBranchThatShapesDecide) {
+  const auto build = [](const char* extent) {
+    ModelMaker m(12);
+    m.input("x", {extent, "3"}).output("y").ints("one", {1}).ints("zero", {0});
+    m.node("Shape", {"x"}, {"s"});
+    m.node("Gather", {"s", "zero"}, {"d"});
+    m.node("Equal", {"d", "one"}, {"c"});
+    auto& node = m.node("If", {"c"}, {"y"}, "choice");
+    auto& yes = set_graph(node, "then_branch");
+    set(ModelMaker::add(yes, "Squeeze", {"x"}, {"r"}), "axes", std::vector<int64_t>{0});
+    yes.add_output()->set_name("r");
+    auto& no = set_graph(node, "else_branch");
+    ModelMaker::add(no, "Identity", {"x"}, {"r"});
+    no.add_output()->set_name("r");
+    return m;
+  };
+  EXPECT_EQ(shape_of(build("1").import(), "y"), "[3]");
+  expect_error(Code::unsupported, {"'choice' (If", "[3]", "[n,3]"}, [&] { build("n").import(); });
+}
+
 TEST(Import, ClosesTheBodyOfLoop) {
   ModelMaker m;
   m.input("x", {"n"}).input("step", {"n"}).output("last").output("all");

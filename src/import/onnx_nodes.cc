@@ -192,6 +192,7 @@ void Scope::add_known(const onnx::NodeProto& node, const std::string& name, int6
     const auto position = static_cast<size_t>(i);
     const std::string& output = node.output(i);
     if (const auto other = lift.bound.find(position); other != lift.bound.end()) {
+      graph_.rename_value(other->second, ir_name(output));
       define(output, other->second, "value");
     } else if (position < count) {
       made.outputs.push_back(output.empty() ? kNoValue : graph_.add_value(ir_name(output), DType::f32, {}));

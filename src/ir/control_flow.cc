@@ -26,6 +26,14 @@ void run_body(Graph& graph, Graph& body, InferContext& ctx) {
   ctx.warnings.insert(ctx.warnings.end(), body.warnings.begin(), body.warnings.end());
 }
 
+// The truth of a condition, where it is known.
+std::optional<bool> known(const ValueInfo& condition) {
+  if (condition.constant && condition.constant->size() == 1) return condition.constant->int_at(0) != 0;
+  if (condition.content && condition.content->size() == 1 && (*condition.content)[0].is_constant())
+    return !(*condition.content)[0].is(0);
+  return {};
+}
+
 void infer_if(Graph& graph, const Node& node, InferContext& ctx) {
   require(node.bodies.size() == 2, Code::internal, "an If has {} bodies", node.bodies.size());
   require(ctx.in(0).dtype == DType::boolean, Code::bad_input, "the condition is {}, expected bool", name_of(ctx.in(0).dtype));
@@ -35,15 +43,15 @@ void infer_if(Graph& graph, const Node& node, InferContext& ctx) {
     bind_inputs(ctx, *body, 1, 0, 0);
     run_body(graph, *body, ctx);
   }
-  const Tensor* condition = ctx.in(0).constant;
+  const std::optional<bool> condition = known(ctx.in(0));
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const Value &yes = node.bodies[0]->value(node.bodies[0]->outputs[i]), &no = node.bodies[1]->value(node.bodies[1]->outputs[i]);
     ValueInfo& out = ctx.out(i);
     require(yes.dtype == no.dtype, Code::bad_input, "output {} is {} in one branch and {} in the other", i,
             name_of(yes.dtype), name_of(no.dtype));
     out.dtype = yes.dtype;
-    if (condition && condition->size() == 1) {
-      out.shape = condition->int_at(0) ? yes.shape : no.shape;
+    if (condition) {
+      out.shape = *condition ? yes.shape : no.shape;
       continue;
     }
     require(yes.shape.size() == no.shape.size(), Code::unsupported, "output {} has shape {} in one branch and {} in the other",
@@ -86,8 +94,8 @@ void infer_loop(Graph& graph, const Node& node, InferContext& ctx) {
   if (carried == node.outputs.size()) return;
   const auto trips = ctx.has(0) ? ctx.in(0).ints() : std::nullopt;
   const Expr most = trips && trips->size() == 1 ? max((*trips)[0], 0) : Expr(Interval::kUnbounded);
-  const bool condition = ctx.has(1) && !(ctx.in(1).constant && ctx.in(1).constant->size() == 1 && ctx.in(1).constant->int_at(0));
-  const bool exact = trips && trips->size() == 1 && !condition && always_goes_on(body);
+  const bool starts = !ctx.has(1) || known(ctx.in(1)).value_or(false);
+  const bool exact = trips && trips->size() == 1 && starts && always_goes_on(body);
   const Expr count = exact ? most : ctx.data_symbol("trips", most);
   for (size_t i = carried; i < node.outputs.size(); ++i) {
     const Value& slice = body.value(body.outputs[1 + i]);

@@ -226,6 +226,12 @@ void Graph::remove_node(NodeId id) {
   node_names_.erase(dead.name);
 }
 
+void Graph::rename_value(ValueId id, std::string wanted) {
+  value_names_.erase(value(id).name);
+  value(id).name = unique_value_name(std::move(wanted));
+  value_names_[value(id).name] = 0;
+}
+
 void Graph::retire_value(ValueId id) {
   value_names_.erase(value(id).name);
   value(id).name.clear();
