@@ -96,7 +96,8 @@ Machine detect() {
   const uint64_t saved = saved_state();
   machine.isa = detect_isa(saved);
   if (const char* limit = std::getenv("VITRAIL_MAX_ISA"); limit != nullptr && *limit != '\0')
-    machine.isa = std::min(machine.isa, with_context("VITRAIL_MAX_ISA", [&] { return isa_from_name(limit); }));
+    machine.isa = std::min(machine.isa,
+                           with_context("VITRAIL_MAX_ISA", [&] { return isa_from_name(limit); }));
   const CpuId seven = cpuid(7), more = cpuid(7, 1);
   constexpr uint64_t kTileState = 0x60000;
   if (machine.isa == Isa::avx512) {

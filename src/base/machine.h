@@ -16,9 +16,10 @@ Isa isa_from_name(std::string_view name);  ///< throws Error(usage)
 struct Machine {
   Isa isa = Isa::baseline;  ///< highest usable level, after VITRAIL_MAX_ISA
   bool vnni = false, bf16 = false, amx = false;
-  int cores = 1;            ///< processors this process may run on
-  int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 16 << 20;  ///< data caches of one core
-  std::string model;        ///< as the processor names itself
+  int cores = 1;  ///< processors this process may run on
+  int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20,
+          l3_bytes = 16 << 20;  ///< data caches of one core
+  std::string model;            ///< as the processor names itself
 };
 
 /// The machine this process runs on. VITRAIL_MAX_ISA=baseline|avx2|avx512 lowers `isa`; another

@@ -14,11 +14,14 @@ TEST(Machine, DescribesThisProcessor) {
   EXPECT_GE(machine.l2_bytes, machine.l1_bytes);
   EXPECT_FALSE(machine.model.empty());
   // The compiler's own detection, which also asks the operating system.
-  EXPECT_LE(machine.isa >= Isa::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  EXPECT_LE(machine.isa >= Isa::avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"));
+  EXPECT_LE(machine.isa >= Isa::avx2,
+            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+  EXPECT_LE(machine.isa >= Isa::avx512,
+            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"));
 }
 TEST(Machine, NamesGoBothWays) {
-  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) EXPECT_EQ(isa_from_name(name_of(isa)), isa);
+  for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+    EXPECT_EQ(isa_from_name(name_of(isa)), isa);
   EXPECT_THROW(isa_from_name("sse9"), Error);
 }
 }  // namespace

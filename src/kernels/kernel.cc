@@ -34,9 +34,13 @@ const T* find(std::span<const T* const> list, std::string_view name) {
 }
 }  // namespace
 
-std::span<const KernelFamily* const> all_families() { return {kFamilies, std::size(kFamilies) - 1}; }
+std::span<const KernelFamily* const> all_families() {
+  return {kFamilies, std::size(kFamilies) - 1};
+}
 const KernelFamily* find_family(std::string_view name) { return find(all_families(), name); }
-std::span<const CpuKernel* const> all_cpu_kernels() { return {kCpuKernels, std::size(kCpuKernels) - 1}; }
+std::span<const CpuKernel* const> all_cpu_kernels() {
+  return {kCpuKernels, std::size(kCpuKernels) - 1};
+}
 const CpuKernel* find_cpu_kernel(std::string_view name) { return find(all_cpu_kernels(), name); }
 
 }  // namespace vitrail

@@ -21,10 +21,11 @@ struct KernelArgs {
 
 /// What a kernel decided when the extents became known.
 struct Launch {
-  int64_t tasks = 0;              ///< run() is called once for each task 0..tasks-1, in any order, on any thread
-  size_t scratch_bytes = 0;       ///< private memory of one worker, 64-byte aligned, uninitialised
-  size_t shared_bytes = 0;        ///< memory that all tasks of the launch share (partial sums), likewise
-  std::vector<int64_t> state;     ///< the kernel's own numbers
+  int64_t tasks =
+      0;  ///< run() is called once for each task 0..tasks-1, in any order, on any thread
+  size_t scratch_bytes = 0;  ///< private memory of one worker, 64-byte aligned, uninitialised
+  size_t shared_bytes = 0;   ///< memory that all tasks of the launch share (partial sums), likewise
+  std::vector<int64_t> state;  ///< the kernel's own numbers
   /// Phases: tasks of phase p+1 start when all of phase p have ended. tasks is the sum; phase_ends
   /// holds the running totals; empty: one phase.
   std::vector<int64_t> phase_ends;
@@ -33,7 +34,7 @@ struct Launch {
 /// One implementation of a family for the CPU: a sequential function of a task index. Bodies are
 /// `static` or in an anonymous namespace, because each ISA compiles the same source.
 struct CpuKernel {
-  const char* name;     ///< "<family>_<type>_<isa>[_<kind>]", unique; stored in plans
+  const char* name;  ///< "<family>_<type>_<isa>[_<kind>]", unique; stored in plans
   const char* family;
   Isa isa;
   /// Symbolic check. Strides that must be 1 and extents that must be constant are checked here.
@@ -42,9 +43,10 @@ struct CpuKernel {
   /// an untuned plan runs.
   std::vector<Tactic> (*tactics)(const BoundProblem& problem, const Machine& machine, int workers);
   /// Throws nothing but Error(internal); keys missing from the tactic take the kernel's default.
-  Launch (*bind)(const BoundProblem& problem, const Tactic& tactic, const Machine& machine, int workers);
-  void (*run)(const BoundProblem& problem, const Launch& launch, const KernelArgs& args, int64_t task,
-              void* scratch, void* shared) noexcept;
+  Launch (*bind)(const BoundProblem& problem, const Tactic& tactic, const Machine& machine,
+                 int workers);
+  void (*run)(const BoundProblem& problem, const Launch& launch, const KernelArgs& args,
+              int64_t task, void* scratch, void* shared) noexcept;
 };
 
 /// A static problem that a family is measured on, named after where it occurs.
@@ -64,7 +66,8 @@ struct KernelFamily {
   /// Plain definition in float64 on dense copies; what every variant is tested against. Floating
   /// tensors arrive and leave as f64, others in their own type; constants arrive unpacked. Outputs
   /// come preset with their extents.
-  void (*reference)(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs);
+  void (*reference)(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+                    std::vector<Tensor>& outputs);
   /// Problems for the conformance test: odd sizes, strided operands, each epilogue form. Symbols
   /// get random values from 1 to 40.
   std::vector<Problem> (*samples)();

@@ -23,11 +23,13 @@ void apply_epilogue(const Problem& problem, const Tensor& own, const std::vector
   for (int64_t i = 0; i < own.size(); ++i) {
     registers[0] = own.data<double>()[i];
     for (int r = 1; r < program.inputs; ++r)
-      registers[static_cast<size_t>(r)] = inputs.at(static_cast<size_t>(problem.epilogue_inputs + r - 1)).data<double>()[i];
+      registers[static_cast<size_t>(r)] =
+          inputs.at(static_cast<size_t>(problem.epilogue_inputs + r - 1)).data<double>()[i];
     for (size_t k = 0; k < program.code.size(); ++k) {
       const PointwiseInstr& in = program.code[k];
       registers[static_cast<size_t>(program.inputs) + k] =
-          evaluate(in.op, registers[static_cast<size_t>(in.a)], registers[static_cast<size_t>(in.b)], in.imm);
+          evaluate(in.op, registers[static_cast<size_t>(in.a)],
+                   registers[static_cast<size_t>(in.b)], in.imm);
     }
     for (size_t r = 0; r < program.results.size(); ++r)
       outputs[r].mutable_data<double>()[i] = registers[static_cast<size_t>(program.results[r])];
@@ -51,7 +53,8 @@ std::string check_epilogue(const Problem& problem) {
     return fmt::format("the epilogue reads {} operands from input {} on, of {} inputs", operands,
                        problem.epilogue_inputs, problem.inputs.size());
   if (program.results.size() != problem.outputs.size())
-    return fmt::format("the epilogue has {} results for {} outputs", program.results.size(), problem.outputs.size());
+    return fmt::format("the epilogue has {} results for {} outputs", program.results.size(),
+                       problem.outputs.size());
   const auto registers = static_cast<int64_t>(program.code.size()) + program.inputs;
   for (size_t i = 0; i < program.code.size(); ++i) {
     const PointwiseInstr& in = program.code[i];
@@ -61,7 +64,8 @@ std::string check_epilogue(const Problem& problem) {
       return fmt::format("instruction {} of the epilogue reads an undefined register", i);
   }
   for (int16_t r : program.results)
-    if (r < 0 || r >= registers) return fmt::format("the epilogue's result register {} does not exist", r);
+    if (r < 0 || r >= registers)
+      return fmt::format("the epilogue's result register {} does not exist", r);
   if (problem.outputs.empty()) return "no outputs";
   for (const Operand& out : problem.outputs) {
     if (out.dims != problem.outputs[0].dims) return "outputs of different extents";
@@ -70,8 +74,10 @@ std::string check_epilogue(const Problem& problem) {
   for (int64_t i = 0; i < operands; ++i) {
     const Operand& in = problem.inputs[static_cast<size_t>(problem.epilogue_inputs + i)];
     if (in.dims != problem.outputs[0].dims)
-      return fmt::format("epilogue operand {} is {}, the output {}", i, to_string(in.dims), to_string(problem.outputs[0].dims));
-    if (in.dtype != DType::f32) return fmt::format("epilogue operand {} is {}, not f32", i, name_of(in.dtype));
+      return fmt::format("epilogue operand {} is {}, the output {}", i, to_string(in.dims),
+                         to_string(problem.outputs[0].dims));
+    if (in.dtype != DType::f32)
+      return fmt::format("epilogue operand {} is {}, not f32", i, name_of(in.dtype));
   }
   return {};
 }

@@ -11,28 +11,34 @@ namespace vitrail {
 RowLoop make_rows(const Dims& dims, const std::vector<Dims>& strides) {
   RowLoop out{};
   out.operands = static_cast<int64_t>(strides.size());
-  require(out.operands <= RowLoop::kMaxOperands, Code::internal, "{} operands in one row loop", out.operands);
+  require(out.operands <= RowLoop::kMaxOperands, Code::internal, "{} operands in one row loop",
+          out.operands);
   out.rows = element_count(dims);
   Dims kept;
   std::vector<Dims> steps(strides.size());
-  // From the outermost axis inwards: an axis joins the one before it when, for every operand, a step
-  // of the outer is a whole run of the inner.
+  // From the outermost axis inwards: an axis joins the one before it when, for every operand, a
+  // step of the outer is a whole run of the inner.
   for (size_t axis = 0; axis < dims.size(); ++axis) {
     if (dims[axis] == 1) continue;
     bool joins = !kept.empty();
     for (size_t o = 0; o < strides.size() && joins; ++o)
       joins = steps[o].back() == strides[o][axis] * dims[axis];
-    if (joins) kept.back() *= dims[axis];
-    else kept.push_back(dims[axis]);
+    if (joins)
+      kept.back() *= dims[axis];
+    else
+      kept.push_back(dims[axis]);
     for (size_t o = 0; o < strides.size(); ++o) {
-      if (joins) steps[o].back() = strides[o][axis];
-      else steps[o].push_back(strides[o][axis]);
+      if (joins)
+        steps[o].back() = strides[o][axis];
+      else
+        steps[o].push_back(strides[o][axis]);
     }
   }
   require(kept.size() <= RowLoop::kMaxRank, Code::internal, "{} axes in one row loop", kept.size());
   out.rank = static_cast<int64_t>(kept.size());
   std::copy(kept.begin(), kept.end(), out.dims);
-  for (size_t o = 0; o < strides.size(); ++o) std::copy(steps[o].begin(), steps[o].end(), out.strides[o]);
+  for (size_t o = 0; o < strides.size(); ++o)
+    std::copy(steps[o].begin(), steps[o].end(), out.strides[o]);
   return out;
 }
 
@@ -56,7 +62,8 @@ RowState bind_rows(const BoundProblem& problem, double nanoseconds, int workers)
   constexpr int64_t kLine = 16, kTileFloats = 4096, kMostRows = 64;
   state.ld = std::max<int64_t>((state.cols + kLine - 1) / kLine * kLine, kLine);
   state.tile_rows = std::clamp<int64_t>(kTileFloats / state.ld, 1, kMostRows);
-  state.rows_per_task = units_per_task(state.loop.rows, nanoseconds * static_cast<double>(state.cols), 1, workers);
+  state.rows_per_task =
+      units_per_task(state.loop.rows, nanoseconds * static_cast<double>(state.cols), 1, workers);
   std::vector<TileStrides> operands;
   for (int i = 0; i + 1 < problem.problem->epilogue.inputs; ++i) {
     const auto o = static_cast<size_t>(state.first + i);
@@ -77,8 +84,8 @@ size_t row_scratch(const RowState& state) {
 
 std::string check_rows(const Problem& problem) {
   if (problem.inputs.size() + problem.outputs.size() > RowLoop::kMaxOperands)
-    return fmt::format("{} operands, at most {} are taken", problem.inputs.size() + problem.outputs.size(),
-                       RowLoop::kMaxOperands);
+    return fmt::format("{} operands, at most {} are taken",
+                       problem.inputs.size() + problem.outputs.size(), RowLoop::kMaxOperands);
   for (const auto* list : {&problem.inputs, &problem.outputs})
     for (const Operand& o : *list) {
       if (o.dims.size() != o.strides.size())

@@ -38,7 +38,7 @@ struct RowState {
   int64_t outputs;
   int64_t col[RowLoop::kMaxOperands];  ///< each operand's stride along the columns
   int64_t cols;
-  int64_t ld;             ///< floats from row to row of a tile
+  int64_t ld;  ///< floats from row to row of a tile
   int64_t tile_rows, rows_per_task;
 };
 static_assert(std::is_trivially_copyable_v<RowState>);
@@ -50,8 +50,8 @@ RowState bind_rows(const BoundProblem& problem, double nanoseconds, int workers)
 int64_t row_tasks(const RowState& state);
 size_t row_scratch(const RowState& state);
 
-/// Reason why a problem has too many operands or axes for a RowLoop, or operands whose strides do not
-/// match their extents; empty when it is fine.
+/// Reason why a problem has too many operands or axes for a RowLoop, or operands whose strides do
+/// not match their extents; empty when it is fine.
 std::string check_rows(const Problem& problem);
 
 /// Splits `total` units of work of about `unit_cost` ns each into tasks: enough for every worker to

@@ -32,7 +32,8 @@ inline int64_t locate(const RowLoop& loop, int64_t row, int64_t* offsets) {
 /// Calls action(row, rows, offsets) for pieces of begin..end-1 of at most `most` rows, each on one
 /// run of the innermost axis.
 template <typename Action>
-inline void for_segments(const RowLoop& loop, int64_t begin, int64_t end, int64_t most, Action action) {
+inline void for_segments(const RowLoop& loop, int64_t begin, int64_t end, int64_t most,
+                         Action action) {
   int64_t offsets[RowLoop::kMaxOperands];
   while (begin < end) {
     int64_t rows = locate(loop, begin, offsets);
@@ -44,14 +45,16 @@ inline void for_segments(const RowLoop& loop, int64_t begin, int64_t end, int64_
 }
 
 /// A tile of `rows` results of `cols` columns from column `first_col` on, through the epilogue.
-inline void finish_rows(const RowState& state, const KernelArgs& args, const int64_t* offsets, int64_t first_col,
-                        const float* tile, int64_t ld, int64_t rows, int64_t cols, float* scratch) {
+inline void finish_rows(const RowState& state, const KernelArgs& args, const int64_t* offsets,
+                        int64_t first_col, const float* tile, int64_t ld, int64_t rows,
+                        int64_t cols, float* scratch) {
   TileOperand operands[EpilogueCode::kMaxOperands];
   TileOutput outputs[EpilogueCode::kMaxResults];
   for (int64_t i = 0; i < state.epilogue.operands; ++i) {
     const int64_t o = state.first + i;
-    operands[i] = {static_cast<const float*>(args.inputs[o]) + offsets[o] + first_col * state.col[o],
-                   state.loop.step(o), state.col[o]};
+    operands[i] = {
+        static_cast<const float*>(args.inputs[o]) + offsets[o] + first_col * state.col[o],
+        state.loop.step(o), state.col[o]};
   }
   for (int64_t i = 0; i < state.outputs; ++i) {
     const int64_t o = state.inputs + i;
@@ -61,25 +64,31 @@ inline void finish_rows(const RowState& state, const KernelArgs& args, const int
   run_epilogue(state.epilogue, tile, ld, rows, cols, operands, outputs, scratch);
 }
 
-/// Runs a kernel that makes whole rows: `row(x, to)` from the row of input 0 to `cols` floats; it may
-/// write where it reads (in place).
+/// Runs a kernel that makes whole rows: `row(x, to)` from the row of input 0 to `cols` floats; it
+/// may write where it reads (in place).
 template <typename Row>
-inline void run_rows(const RowState& state, const KernelArgs& args, int64_t task, float* scratch, Row row) {
+inline void run_rows(const RowState& state, const KernelArgs& args, int64_t task, float* scratch,
+                     Row row) {
   const auto* x = static_cast<const float*>(args.inputs[0]);
   const int64_t begin = task * state.rows_per_task;
   int64_t end = begin + state.rows_per_task;
   end = end < state.loop.rows ? end : state.loop.rows;
-  const bool direct = state.epilogue.kind == EpilogueCode::Kind::identity && state.col[state.inputs] == 1;
-  for_segments(state.loop, begin, end, state.tile_rows, [&](int64_t, int64_t rows, const int64_t* offsets) {
-    const float* from = x + offsets[0];
-    if (direct) {
-      float* to = static_cast<float*>(args.outputs[0]) + offsets[state.inputs];
-      for (int64_t r = 0; r < rows; ++r) row(from + r * state.loop.step(0), to + r * state.loop.step(state.inputs));
-      return;
-    }
-    for (int64_t r = 0; r < rows; ++r) row(from + r * state.loop.step(0), scratch + r * state.ld);
-    finish_rows(state, args, offsets, 0, scratch, state.ld, rows, state.cols, scratch + state.tile_rows * state.ld);
-  });
+  const bool direct =
+      state.epilogue.kind == EpilogueCode::Kind::identity && state.col[state.inputs] == 1;
+  for_segments(state.loop, begin, end, state.tile_rows,
+               [&](int64_t, int64_t rows, const int64_t* offsets) {
+                 const float* from = x + offsets[0];
+                 if (direct) {
+                   float* to = static_cast<float*>(args.outputs[0]) + offsets[state.inputs];
+                   for (int64_t r = 0; r < rows; ++r)
+                     row(from + r * state.loop.step(0), to + r * state.loop.step(state.inputs));
+                   return;
+                 }
+                 for (int64_t r = 0; r < rows; ++r)
+                   row(from + r * state.loop.step(0), scratch + r * state.ld);
+                 finish_rows(state, args, offsets, 0, scratch, state.ld, rows, state.cols,
+                             scratch + state.tile_rows * state.ld);
+               });
 }
 
 }  // namespace

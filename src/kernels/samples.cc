@@ -3,12 +3,16 @@
 
 namespace vitrail {
 
-Operand strided(Shape dims, Shape strides) { return {DType::f32, std::move(dims), std::move(strides), false}; }
+Operand strided(Shape dims, Shape strides) {
+  return {DType::f32, std::move(dims), std::move(strides), false};
+}
 Operand sample(Shape dims) {
   Shape strides = row_major(dims);
   return strided(std::move(dims), std::move(strides));
 }
-Operand window(Shape dims, const Shape& buffer) { return strided(std::move(dims), row_major(buffer)); }
+Operand window(Shape dims, const Shape& buffer) {
+  return strided(std::move(dims), row_major(buffer));
+}
 Operand weight(Operand operand) {
   operand.constant = true;
   return operand;
@@ -35,19 +39,31 @@ Problem with_epilogue(Problem problem, EpilogueForm form) {
   wider[last] = wider[last] + 7;
   const Operand residual = window(dims, wider);
   PointwiseProgram& program = problem.epilogue;
-  const auto use = [&](std::vector<Operand> operands, std::vector<PointwiseInstr> code, std::vector<int16_t> results) {
+  const auto use = [&](std::vector<Operand> operands, std::vector<PointwiseInstr> code,
+                       std::vector<int16_t> results) {
     program = {1 + static_cast<int>(operands.size()), std::move(code), std::move(results)};
     for (Operand& o : operands) problem.inputs.push_back(std::move(o));
   };
   using enum Pointwise;
   switch (form) {
-    case EpilogueForm::bias: use({bias}, {{add, 0, 1, 0}}, {2}); break;
-    case EpilogueForm::gelu: use({bias}, {{add, 0, 1, 0}, {gelu, 2, 0, 0}}, {3}); break;
-    case EpilogueForm::residual: use({residual}, {{add, 1, 0, 0}}, {2}); break;
-    case EpilogueForm::activation: use({}, {{swish, 0, 0, 1}}, {1}); break;
-    case EpilogueForm::full: use({bias, residual}, {{add, 0, 1, 0}, {gelu, 3, 0, 0}, {add, 4, 2, 0}}, {5}); break;
+    case EpilogueForm::bias:
+      use({bias}, {{add, 0, 1, 0}}, {2});
+      break;
+    case EpilogueForm::gelu:
+      use({bias}, {{add, 0, 1, 0}, {gelu, 2, 0, 0}}, {3});
+      break;
+    case EpilogueForm::residual:
+      use({residual}, {{add, 1, 0, 0}}, {2});
+      break;
+    case EpilogueForm::activation:
+      use({}, {{swish, 0, 0, 1}}, {1});
+      break;
+    case EpilogueForm::full:
+      use({bias, residual}, {{add, 0, 1, 0}, {gelu, 3, 0, 0}, {add, 4, 2, 0}}, {5});
+      break;
     case EpilogueForm::program:
-      use({residual, only(0), bias}, {{mul, 0, 1, 0}, {sub, 4, 2, 0}, {sigmoid, 5, 0, 0}, {max, 3, 6, 0}}, {7, 5});
+      use({residual, only(0), bias},
+          {{mul, 0, 1, 0}, {sub, 4, 2, 0}, {sigmoid, 5, 0, 0}, {max, 3, 6, 0}}, {7, 5});
       problem.outputs.push_back(problem.outputs[0]);
       break;
   }

@@ -21,8 +21,9 @@ Problem sample_problem(const char* family, std::vector<Operand> inputs, Operand 
 /// swish(x); gelu(x + bias) + residual; two results, one of them with operands of broadcast rows
 /// and columns, which only the general program covers.
 enum class EpilogueForm { bias, gelu, residual, activation, full, program };
-constexpr EpilogueForm kEpilogueForms[] = {EpilogueForm::bias, EpilogueForm::gelu, EpilogueForm::residual,
-                                           EpilogueForm::activation, EpilogueForm::full, EpilogueForm::program};
+constexpr EpilogueForm kEpilogueForms[] = {EpilogueForm::bias,     EpilogueForm::gelu,
+                                           EpilogueForm::residual, EpilogueForm::activation,
+                                           EpilogueForm::full,     EpilogueForm::program};
 /// The problem with such an epilogue; its operands have the output's dims, the residual in a window
 /// of a wider buffer.
 Problem with_epilogue(Problem problem, EpilogueForm form);

@@ -197,20 +197,35 @@ inline Vec load_strided(const float* p, int64_t step, int n) {
   for (int i = 0; i < n; ++i) lanes[i] = p[i * step];
   return Vec::load(lanes);
 }
+/// Halves join until one lane is left: in registers, as a trip through memory would stall.
+template <typename Join>
+inline float fold(Vec x, Join join) {
+#if defined(__AVX512F__)
+  const __m512 upper = _mm512_castps256_ps512(_mm512_extractf32x8_ps(x.v, 1));
+  const __m256 half = _mm512_castps512_ps256(join(x, Vec{upper}).v);
+  const auto join4 = [&](__m128 a, __m128 b) {
+    return _mm512_castps512_ps128(
+        join(Vec{_mm512_castps128_ps512(a)}, Vec{_mm512_castps128_ps512(b)}).v);
+  };
+  const __m128 q = join4(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+  const auto join4 = [&](__m128 a, __m128 b) {
+    return _mm256_castps256_ps128(
+        join(Vec{_mm256_castps128_ps256(a)}, Vec{_mm256_castps128_ps256(b)}).v);
+  };
+  const __m128 q = join4(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+#else
+  const auto join4 = [&](__m128 a, __m128 b) { return join(Vec{a}, Vec{b}).v; };
+  const __m128 q = x.v;
+#endif
+  const __m128 two = join4(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(join4(two, _mm_shuffle_ps(two, two, 1)));
+}
 inline float sum_of(Vec x) {
-  alignas(64) float lanes[Vec::kWidth];
-  x.store(lanes);
-  // Pairwise, in the same order as a shuffle tree.
-  for (int half = Vec::kWidth / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
+  return fold(x, [](Vec a, Vec b) { return a + b; });
 }
 inline float max_of(Vec x) {
-  alignas(64) float lanes[Vec::kWidth];
-  x.store(lanes);
-  float best = lanes[0];
-  for (int i = 1; i < Vec::kWidth; ++i) best = lanes[i] > best ? lanes[i] : best;
-  return best;
+  return fold(x, [](Vec a, Vec b) { return max_or_second(a, b); });
 }
 
 inline Vec sign_of(Vec a) { return bit_and(a, Vec::all(-0.0f)); }

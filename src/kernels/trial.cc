@@ -48,10 +48,12 @@ Trial::Window Trial::make(const BoundOperand& operand) const {
   Window window;
   window.operand = operand;
   for (int64_t stride : operand.strides)
-    require(stride >= 0, Code::internal, "a trial needs strides of at least 0, found {}", to_string(operand.strides));
+    require(stride >= 0, Code::internal, "a trial needs strides of at least 0, found {}",
+            to_string(operand.strides));
   window.offsets = offsets_of(operand);
   const auto size = static_cast<int64_t>(size_of(operand.dtype));
-  const int64_t last = window.offsets.empty() ? 0 : *std::max_element(window.offsets.begin(), window.offsets.end());
+  const int64_t last =
+      window.offsets.empty() ? 0 : *std::max_element(window.offsets.begin(), window.offsets.end());
   window.first = kMargin * size;
   window.memory.assign(static_cast<size_t>(last + size + 2 * kMargin * size), kPoison);
   return window;
@@ -64,7 +66,8 @@ Trial::Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t s
     std::vector<int64_t> places = window.offsets;
     std::sort(places.begin(), places.end());
     places.erase(std::unique(places.begin(), places.end()), places.end());
-    for (int64_t at : places) fill(window.memory.data() + window.first + at, window.operand.dtype, random);
+    for (int64_t at : places)
+      fill(window.memory.data() + window.first + at, window.operand.dtype, random);
     if (window.operand.constant && family.pack != nullptr) {
       const Tensor raw = dense(window, false);
       const Tensor packed = family.pack(*problem.problem, i, raw);
@@ -78,7 +81,8 @@ Trial::Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t s
     std::vector<int64_t> places = window.offsets;
     std::sort(places.begin(), places.end());
     require(std::adjacent_find(places.begin(), places.end()) == places.end(), Code::internal,
-            "elements of an output coincide: {} with strides {}", to_string(operand.dims), to_string(operand.strides));
+            "elements of an output coincide: {} with strides {}", to_string(operand.dims),
+            to_string(operand.strides));
     window.pristine = window.memory;
     outputs_.push_back(std::move(window));
   }
@@ -124,7 +128,8 @@ int64_t Trial::damaged_bytes() const {
   for (const Window& w : outputs_) {
     std::vector<std::byte> now = w.memory;
     const size_t size = size_of(w.operand.dtype);
-    for (int64_t at : w.offsets) std::memset(now.data() + w.first + at, static_cast<int>(kPoison), size);
+    for (int64_t at : w.offsets)
+      std::memset(now.data() + w.first + at, static_cast<int>(kPoison), size);
     for (size_t i = 0; i < now.size(); ++i) damage += now[i] != w.pristine[i];
   }
   return damage;
@@ -147,7 +152,8 @@ bool run_launch(const CpuKernel& kernel, const BoundProblem& problem, const Laun
   constexpr size_t kAlign = 64, kGuard = 256;
   const auto memory = [](size_t bytes) {
     std::unique_ptr<std::byte[], decltype(&std::free)> out(
-        static_cast<std::byte*>(std::aligned_alloc(kAlign, (bytes + 2 * kGuard) / kAlign * kAlign)), &std::free);
+        static_cast<std::byte*>(std::aligned_alloc(kAlign, (bytes + 2 * kGuard) / kAlign * kAlign)),
+        &std::free);
     std::memset(out.get(), static_cast<int>(kPoison), bytes + kGuard);
     return out;
   };
@@ -168,7 +174,8 @@ bool run_launch(const CpuKernel& kernel, const BoundProblem& problem, const Laun
     std::atomic<int64_t> next{begin};
     const auto work = [&](size_t worker) {
       for (int64_t i = next++; i < end; i = next++)
-        kernel.run(problem, launch, args, order[static_cast<size_t>(i)], scratch[worker].get(), shared.get());
+        kernel.run(problem, launch, args, order[static_cast<size_t>(i)], scratch[worker].get(),
+                   shared.get());
     };
     std::vector<std::thread> others;
     for (int t = 1; t < threads; ++t) others.emplace_back(work, static_cast<size_t>(t));

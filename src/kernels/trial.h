@@ -12,7 +12,8 @@ namespace vitrail {
 /// outputs, is poisoned (NaN for floats), so that a read or write outside shows.
 class Trial {
  public:
-  /// Throws Error(internal) when a window has negative strides or elements that coincide in an output.
+  /// Throws Error(internal) when a window has negative strides or elements that coincide in an
+  /// output.
   Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t seed);
 
   /// Dense copies of the inputs: floating types as f64, what the family's reference takes.
@@ -34,9 +35,9 @@ class Trial {
   struct Window {
     BoundOperand operand;
     std::vector<std::byte> memory, pristine;
-    int64_t first = 0;                 // byte of element 0 in memory
-    std::vector<int64_t> offsets;      // bytes of each element after element 0, row-major
-    Tensor packed;                     // of a constant that the family packs
+    int64_t first = 0;             // byte of element 0 in memory
+    std::vector<int64_t> offsets;  // bytes of each element after element 0, row-major
+    Tensor packed;                 // of a constant that the family packs
   };
   Window make(const BoundOperand& operand) const;
   Tensor dense(const Window& window, bool widen) const;
@@ -45,9 +46,9 @@ class Trial {
   std::vector<void*> output_pointers_;
 };
 
-/// Runs all tasks of a launch in the order given by `seed` (0: in order) on `threads` threads, phase
-/// by phase. Scratch and shared memory start out poisoned and end in guard bytes; returns false
-/// when a guard was overwritten.
+/// Runs all tasks of a launch in the order given by `seed` (0: in order) on `threads` threads,
+/// phase by phase. Scratch and shared memory start out poisoned and end in guard bytes; returns
+/// false when a guard was overwritten.
 bool run_launch(const CpuKernel& kernel, const BoundProblem& problem, const Launch& launch,
                 const KernelArgs& args, int threads, uint64_t seed);
 

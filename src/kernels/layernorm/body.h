@@ -18,7 +18,14 @@ inline void for_vectors(int64_t c, Action action) {
   if (j < c) action(j, static_cast<int>(c - j));
 }
 
-inline void layernorm_row(const float* x, const float* scale, const float* bias, const LayernormState& state, float* to) {
+/// 1 in the first n lanes, 0 beyond.
+inline Vec first_lanes(int n) {
+  alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  return Vec::load_first(kOnes, n);
+}
+
+inline void layernorm_row(const float* x, const float* scale, const float* bias,
+                          const LayernormState& state, float* to) {
   constexpr int kW = Vec::kWidth;
   const int64_t c = state.rows.cols, whole = c / kW * kW;
   const int rest = static_cast<int>(c - whole);
@@ -43,12 +50,9 @@ inline void layernorm_row(const float* x, const float* scale, const float* bias,
     squares[0] = fma(d, d, squares[0]);
   }
   if (rest != 0) {
-    // Lanes beyond the row hold -mean: taken out again by storing only the row's part.
-    alignas(64) float lanes[kW] = {};
-    const Vec d = Vec::load_first(x + whole, rest) - centre;
-    d.store_first(lanes, rest);
-    const Vec inside = Vec::load(lanes);
-    squares[1] = fma(inside, inside, squares[1]);
+    // Lanes beyond the row hold -mean, which is not part of it.
+    const Vec d = (Vec::load_first(x + whole, rest) - centre) * first_lanes(rest);
+    squares[1] = fma(d, d, squares[1]);
   }
   const float variance = sum_of(squares[0] + squares[1]) * state.inverse_count;
   const Vec inverse = Vec::all(1.0f / ::sqrtf(variance + state.eps));
@@ -60,10 +64,11 @@ inline void layernorm_row(const float* x, const float* scale, const float* bias,
   });
 }
 
-void layernorm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-                   void*) noexcept {
+void layernorm_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+                   void* scratch, void*) noexcept {
   const auto& state = state_of<LayernormState>(launch);
-  const auto* scale = state.scale < 0 ? nullptr : static_cast<const float*>(args.inputs[state.scale]);
+  const auto* scale =
+      state.scale < 0 ? nullptr : static_cast<const float*>(args.inputs[state.scale]);
   const auto* bias = state.bias < 0 ? nullptr : static_cast<const float*>(args.inputs[state.bias]);
   run_rows(state.rows, args, task, static_cast<float*>(scratch),
            [&](const float* x, float* to) { layernorm_row(x, scale, bias, state, to); });

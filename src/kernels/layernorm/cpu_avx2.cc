@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel layernorm_f32_avx2;
-const CpuKernel layernorm_f32_avx2{"layernorm_f32_avx2", "layernorm", Isa::avx2, layernorm_accepts, layernorm_tactics, layernorm_bind, layernorm_run};
+const CpuKernel layernorm_f32_avx2{"layernorm_f32_avx2", "layernorm",       Isa::avx2,
+                                   layernorm_accepts,    layernorm_tactics, layernorm_bind,
+                                   layernorm_run};
 }  // namespace vitrail

@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel layernorm_f32_baseline;
-const CpuKernel layernorm_f32_baseline{"layernorm_f32_baseline", "layernorm", Isa::baseline, layernorm_accepts, layernorm_tactics, layernorm_bind, layernorm_run};
+const CpuKernel layernorm_f32_baseline{
+    "layernorm_f32_baseline", "layernorm",    Isa::baseline, layernorm_accepts,
+    layernorm_tactics,        layernorm_bind, layernorm_run};
 }  // namespace vitrail

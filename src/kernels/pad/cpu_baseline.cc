@@ -10,8 +10,8 @@ void fill(T* to, int64_t count, T value) {
   for (int64_t i = 0; i < count; ++i) to[i] = value;
 }
 
-/// One row of the last padded axis: runs of neighbours in the input that are neighbours in the output
-/// move together.
+/// One row of the last padded axis: runs of neighbours in the input that are neighbours in the
+/// output move together.
 template <typename T>
 void pad_row(const PadState& s, const int64_t* map, const T* from, T* to, T value) {
   const int64_t last = s.rank - 1, n = s.dims[last], step = s.in[last];
@@ -60,25 +60,32 @@ void pad_task(const PadState& s, const int64_t* maps, const KernelArgs& args, in
     if (inside) {
       pad_row(s, maps + starts[s.rank - 1], from + in, to + out, value);
     } else {
-      for (int64_t j = 0; j < s.dims[s.rank - 1]; ++j) fill(to + out + j * s.out[s.rank - 1], s.block, value);
+      for (int64_t j = 0; j < s.dims[s.rank - 1]; ++j)
+        fill(to + out + j * s.out[s.rank - 1], s.block, value);
     }
   }
 }
 
-void pad_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void*, void*) noexcept {
+void pad_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void*,
+             void*) noexcept {
   const auto& state = state_of<PadState>(launch);
   const int64_t* maps = launch.state.data() + sizeof(PadState) / sizeof(int64_t);
   switch (state.size) {
-    case 1: return pad_task<uint8_t>(state, maps, args, task);
-    case 2: return pad_task<uint16_t>(state, maps, args, task);
-    case 4: return pad_task<uint32_t>(state, maps, args, task);
-    default: return pad_task<uint64_t>(state, maps, args, task);
+    case 1:
+      return pad_task<uint8_t>(state, maps, args, task);
+    case 2:
+      return pad_task<uint16_t>(state, maps, args, task);
+    case 4:
+      return pad_task<uint32_t>(state, maps, args, task);
+    default:
+      return pad_task<uint64_t>(state, maps, args, task);
   }
 }
 
 }  // namespace
 
 extern const CpuKernel pad_any_baseline;
-const CpuKernel pad_any_baseline{"pad_any_baseline", "pad", Isa::baseline, pad_accepts, pad_tactics, pad_bind, pad_run};
+const CpuKernel pad_any_baseline{"pad_any_baseline", "pad",    Isa::baseline, pad_accepts,
+                                 pad_tactics,        pad_bind, pad_run};
 
 }  // namespace vitrail

@@ -11,7 +11,9 @@ namespace vitrail {
 namespace {
 enum Mode : int64_t { kConstant, kReflect, kEdge, kWrap };
 
-int64_t before(const Problem& problem, size_t axis) { return problem.integer(fmt::format("before{}", axis), 0); }
+int64_t before(const Problem& problem, size_t axis) {
+  return problem.integer(fmt::format("before{}", axis), 0);
+}
 
 /// The input index for index `i` counted from the input's first element; -1: the constant.
 int64_t source(int64_t i, int64_t extent, int64_t mode) {
@@ -25,7 +27,8 @@ int64_t source(int64_t i, int64_t extent, int64_t mode) {
   return at < extent ? at : period - at;
 }
 
-void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, std::vector<Tensor>& outputs) {
+void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
+               std::vector<Tensor>& outputs) {
   const Problem& p = *problem.problem;
   const Tensor& x = inputs.at(0);
   Tensor& out = outputs.at(0);
@@ -41,8 +44,9 @@ void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs, s
       inside &= s >= 0;
       at += s * strides[i];
     }
-    const auto* from = inside ? static_cast<const std::byte*>(x.raw()) + static_cast<size_t>(at) * size
-                              : static_cast<const std::byte*>(value.raw());
+    const auto* from = inside
+                           ? static_cast<const std::byte*>(x.raw()) + static_cast<size_t>(at) * size
+                           : static_cast<const std::byte*>(value.raw());
     std::memcpy(to, from, size);
     to += size;
   });
@@ -69,7 +73,8 @@ std::vector<Problem> samples() {
   std::vector<Problem> out;
   for (int64_t mode : {kConstant, kReflect, kEdge, kWrap}) {
     out.push_back(make(sample({2, h, w, 5}), {0, 1, 2, 0}, {0, 3, 1, 0}, mode));
-    out.push_back(make(window({2, 3, h, w}, {2, 3, h + 1, w + 4}), {0, 0, 3, 1}, {0, 0, 0, 2}, mode, false));
+    out.push_back(
+        make(window({2, 3, h, w}, {2, 3, h + 1, w + 4}), {0, 0, 3, 1}, {0, 0, 0, 2}, mode, false));
     out.push_back(make(strided({h, w}, {1, h}), {1, 1}, {1, -1}, mode));
     Operand bytes = sample({h, 6});
     bytes.dtype = mode % 2 == 0 ? DType::u8 : DType::i64;
@@ -80,17 +85,21 @@ std::vector<Problem> samples() {
 double flop(const BoundProblem&) { return 0; }
 double tolerance(const BoundProblem&) { return 0; }
 std::vector<BenchCase> bench() {
-  return {{"mst++ 512x482x31 to 488", make(sample({1, 512, 482, 31}), {0, 0, 0, 0}, {0, 0, 6, 0}, kReflect)},
-          {"border 224x224x3", make(sample({1, 224, 224, 3}), {0, 3, 3, 0}, {0, 3, 3, 0}, kConstant)}};
+  return {
+      {"mst++ 512x482x31 to 488",
+       make(sample({1, 512, 482, 31}), {0, 0, 0, 0}, {0, 0, 6, 0}, kReflect)},
+      {"border 224x224x3", make(sample({1, 224, 224, 3}), {0, 3, 3, 0}, {0, 3, 3, 0}, kConstant)}};
 }
 }  // namespace
 
 Refusal pad_accepts(const Problem& problem) {
-  if (problem.inputs.size() != 1 || problem.outputs.size() != 1) return "needs one input and one output";
+  if (problem.inputs.size() != 1 || problem.outputs.size() != 1)
+    return "needs one input and one output";
   if (Refusal why = check_rows(problem); !why.empty()) return why;
   if (!problem.epilogue.identity()) return "takes no epilogue";
   const Operand &in = problem.inputs[0], &out = problem.outputs[0];
-  if (in.dtype != out.dtype) return fmt::format("input is {}, output {}", name_of(in.dtype), name_of(out.dtype));
+  if (in.dtype != out.dtype)
+    return fmt::format("input is {}, output {}", name_of(in.dtype), name_of(out.dtype));
   if (in.dtype == DType::string) return "strings are not padded";
   if (in.dims.size() != out.dims.size()) return "input and output differ in rank";
   const int64_t mode = problem.integer("mode", 0);
@@ -110,7 +119,8 @@ Launch pad_bind(const BoundProblem& problem, const Tactic&, const Machine&, int 
   size_t rank = out.dims.size();
   state.block = 1;
   while (rank > 0 && in.dims[rank - 1] == out.dims[rank - 1] && before(p, rank - 1) == 0 &&
-         (out.dims[rank - 1] == 1 || (in.strides[rank - 1] == state.block && out.strides[rank - 1] == state.block)))
+         (out.dims[rank - 1] == 1 ||
+          (in.strides[rank - 1] == state.block && out.strides[rank - 1] == state.block)))
     state.block *= out.dims[--rank];
   state.rank = static_cast<int64_t>(rank);
   state.rows = 1;
@@ -121,9 +131,11 @@ Launch pad_bind(const BoundProblem& problem, const Tactic&, const Machine&, int 
     if (i + 1 < rank) state.rows *= out.dims[i];
   }
   const int64_t row = (rank > 0 ? out.dims[rank - 1] : 1) * state.block;
-  state.rows_per_task = units_per_task(state.rows, static_cast<double>(row * state.size) / 8, 1, workers);
+  state.rows_per_task =
+      units_per_task(state.rows, static_cast<double>(row * state.size) / 8, 1, workers);
   Launch launch;
-  if (element_count(out.dims) > 0) launch.tasks = (state.rows + state.rows_per_task - 1) / state.rows_per_task;
+  if (element_count(out.dims) > 0)
+    launch.tasks = (state.rows + state.rows_per_task - 1) / state.rows_per_task;
   append_state(launch.state, state);
   for (size_t i = 0; i < rank; ++i)
     for (int64_t j = 0; j < out.dims[i]; ++j)

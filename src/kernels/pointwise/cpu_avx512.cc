@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel pointwise_f32_avx512;
-const CpuKernel pointwise_f32_avx512{"pointwise_f32_avx512", "pointwise", Isa::avx512, pointwise_accepts, pointwise_tactics, pointwise_bind, pointwise_run};
+const CpuKernel pointwise_f32_avx512{"pointwise_f32_avx512", "pointwise",       Isa::avx512,
+                                     pointwise_accepts,      pointwise_tactics, pointwise_bind,
+                                     pointwise_run};
 }  // namespace vitrail

@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel pointwise_f32_baseline;
-const CpuKernel pointwise_f32_baseline{"pointwise_f32_baseline", "pointwise", Isa::baseline, pointwise_accepts, pointwise_tactics, pointwise_bind, pointwise_run};
+const CpuKernel pointwise_f32_baseline{
+    "pointwise_f32_baseline", "pointwise",    Isa::baseline, pointwise_accepts,
+    pointwise_tactics,        pointwise_bind, pointwise_run};
 }  // namespace vitrail

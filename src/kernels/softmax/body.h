@@ -34,8 +34,8 @@ inline void softmax_row(const float* x, float* to, int64_t c) {
   if (rest != 0) (Vec::load_first(to + whole, rest) * scale).store_first(to + whole, rest);
 }
 
-void softmax_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task, void* scratch,
-                 void*) noexcept {
+void softmax_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
+                 void* scratch, void*) noexcept {
   const auto& state = state_of<RowState>(launch);
   run_rows(state, args, task, static_cast<float*>(scratch),
            [&](const float* x, float* to) { softmax_row(x, to, state.cols); });

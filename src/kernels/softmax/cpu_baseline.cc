@@ -3,5 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel softmax_f32_baseline;
-const CpuKernel softmax_f32_baseline{"softmax_f32_baseline", "softmax", Isa::baseline, softmax_accepts, softmax_tactics, softmax_bind, softmax_run};
+const CpuKernel softmax_f32_baseline{
+    "softmax_f32_baseline", "softmax",    Isa::baseline, softmax_accepts,
+    softmax_tactics,        softmax_bind, softmax_run};
 }  // namespace vitrail

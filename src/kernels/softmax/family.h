@@ -10,7 +10,9 @@ namespace vitrail {
 /// dims with any strides. outputs: x's dims, any strides; may be x itself.
 /// A row with a NaN, or of -infinity only, becomes NaN, as ONNX Runtime's does.
 Refusal softmax_accepts(const Problem& problem);
-std::vector<Tactic> softmax_tactics(const BoundProblem& problem, const Machine& machine, int workers);
-Launch softmax_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine, int workers);
+std::vector<Tactic> softmax_tactics(const BoundProblem& problem, const Machine& machine,
+                                    int workers);
+Launch softmax_bind(const BoundProblem& problem, const Tactic& tactic, const Machine& machine,
+                    int workers);
 
 }  // namespace vitrail

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/depthwise/body.h"
+
+namespace vitrail {
+extern const CpuKernel depthwise_f32_avx2;
+const CpuKernel depthwise_f32_avx2{"depthwise_f32_avx2", "depthwise",       Isa::avx2,
+                                   depthwise_accepts,    depthwise_tactics, depthwise_bind,
+                                   depthwise_run};
+}  // namespace vitrail
