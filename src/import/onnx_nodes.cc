@@ -14,7 +14,7 @@ namespace {
 
 // What the calls of local functions may expand to: a few functions that call each other twice would
 // otherwise fill the memory.
-constexpr int64_t kMostExpanded = 1'000'000;
+constexpr int64_t kMostExpanded = 200'000;
 constexpr size_t kMostExpandedBytes = size_t{512} << 20;
 constexpr size_t kDeepestFunction = 100;  // ONNX's own checker stops there too
 
