@@ -99,9 +99,9 @@ class Decoder {
     read_.each(t_.metadata(),
                [&](const fb::Text* m) { plan.metadata[text(m->key())] = text(m->value()); });
     if (t_.source_graph() >= 0)
-      plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph())));
+      plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph()), true));
     read_.each(t_.source_constants(),
-               [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c)); });
+               [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c, true)); });
     return plan;
   }
 
@@ -125,11 +125,11 @@ class Decoder {
     read_.each(list, [&](uint32_t i) { out.push_back(text(i)); });
     return out;
   }
-  Tensor tensor(const fb::Tensor* from) {
+  Tensor tensor(const fb::Tensor* from, bool source = false) {
     require(from != nullptr, Code::bad_input, "a tensor is missing");
     const DType type = dtype(from->dtype());
     const Dims dims = read_.list<int64_t>(from->dims());
-    const Bytes bytes = find_(from->blob());
+    const Bytes bytes = find_(from->blob(), source);
     const int64_t expected = checked_mul(element_count(dims), static_cast<int64_t>(size_of(type)));
     require(size_of(type) > 0 && static_cast<uint64_t>(expected) == bytes.size(), Code::bad_input,
             "a constant {}{} has {} bytes, expected {}", name_of(type), to_string(dims),

@@ -17,6 +17,7 @@ constexpr char kMagic[8] = {'\x89', 'V', 'T', 'R', '\r', '\n', '\x1a', '\n'};
 constexpr uint32_t kEndianMark = 0x01020304;
 constexpr uint64_t kAlign = 64;
 constexpr uint32_t kMaxSections = 64;
+constexpr uint64_t kSmall = 1 << 20;  // weights that cost nothing to check all of
 
 struct Header {
   char magic[8];
@@ -257,6 +258,11 @@ std::vector<PlanFile::Blob> read_blobs(Bytes index, Bytes file, const Section& w
   require(end == weights.offset + weights.size, Code::bad_input, "bytes after the last weight");
   return blobs;
 }
+void verify_blob(const PlanFile& file, size_t i) {
+  const PlanFile::Blob& blob = file.blobs[i];
+  require(xxh3_128(file.bytes.subspan(blob.offset, blob.size)) == blob.digest, Code::bad_input,
+          "weight {} of the plan is damaged (checksum); copy or build it again", i);
+}
 }  // namespace
 
 bool looks_like_plan(Bytes head) {
@@ -280,10 +286,11 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
     const Section& weights = sections.back();
     out.blobs = read_blobs(checked_copy(file, sections[target_count], target_count), file, weights);
     for (const PlanFile::Blob& b : out.blobs) out.weight_bytes += b.size;
-    if (check == WeightCheck::at_load) out.verify_weights();
 
-    const FindBlob find = [&](uint32_t i) {
+    std::vector<bool> wanted(out.blobs.size(), out.weight_bytes <= kSmall);
+    const FindBlob find = [&](uint32_t i, bool source) {
       require(i < out.blobs.size(), Code::bad_input, "weight {} of {}", i, out.blobs.size());
+      if (!source) wanted[i] = true;
       return file.subspan(out.blobs[i].offset, out.blobs[i].size);
     };
     std::vector<Plan> plans;
@@ -293,7 +300,6 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
       const std::vector<std::byte> tables = checked_copy(file, sections[i], i);
       content.update(tables);
       plans.push_back(decode_target(tables, find, out.owner));
-      validate(plans.back());
       require(names.insert(plans.back().target).second, Code::bad_input,
               "two sections for the target '{}'", printable(plans.back().target));
     }
@@ -304,6 +310,10 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
     out.content = content.digest();
     require(out.content == Digest{header.content_high, header.content_low}, Code::bad_input,
             "the plan's content hash does not fit its sections");
+    if (check == WeightCheck::at_load)
+      for (size_t i = 0; i < wanted.size(); ++i)
+        if (wanted[i]) verify_blob(out, i);
+    for (const Plan& plan : plans) validate(plan);
     out.written =
         decode_record(checked_copy(file, sections[target_count + 1], target_count + 1), plans);
     for (Plan& plan : plans) out.targets.push_back(std::make_shared<const Plan>(std::move(plan)));
@@ -323,10 +333,7 @@ std::shared_ptr<const Plan> PlanFile::target(std::string_view name) const {
 }
 
 void PlanFile::verify_weights() const {
-  for (size_t i = 0; i < blobs.size(); ++i)
-    require(xxh3_128(bytes.subspan(blobs[i].offset, blobs[i].size)) == blobs[i].digest,
-            Code::bad_input, "weight {} of the plan is damaged (checksum); copy or build it again",
-            i);
+  for (size_t i = 0; i < blobs.size(); ++i) verify_blob(*this, i);
 }
 
 }  // namespace vitrail

@@ -38,7 +38,9 @@ inline void save_plan(const std::string& path, const Plan& plan, const std::stri
 }
 
 enum class WeightCheck : uint8_t {
-  at_load,     ///< compare every weight with its digest while loading
+  /// Compare weights with their digests while loading. Those that only a new build reads (the
+  /// imported model's own) are left out when they are many: they would be paged in for nothing.
+  at_load,
   on_request,  ///< only when verify_weights() is called
 };
 

@@ -241,6 +241,9 @@ TEST_F(PlanFileTest, OtherFilesAndVersionsAreNamed) {
 // anyone.
 TEST(Validate, BrokenPlansAreRefused) {
   EXPECT_NO_THROW(validate(full_plan()));
+  Plan sorted = full_plan();  // a bound may use an input symbol declared after it
+  std::swap(sorted.symbols[0], sorted.symbols[2]);
+  EXPECT_NO_THROW(validate(sorted));
   const auto refused = [](const char* expected, void (*edit)(Plan&)) {
     Plan plan = full_plan();
     edit(plan);
@@ -253,6 +256,10 @@ TEST(Validate, BrokenPlansAreRefused) {
     }
   };
   refused("undeclared symbol 'Q'", [](Plan& p) { p.values[0].dims[0] = Expr::symbol("Q"); });
+  refused("undeclared symbol 'late'", [](Plan& p) {
+    p.symbols[2].bound = Expr::symbol("late");
+    p.symbols.push_back({.name = "late", .kind = PlanSymbol::Kind::data, .bound = 1});
+  });
   refused("declared twice", [](Plan& p) { p.symbols[1].name = "N"; });
   refused("no name for a symbol", [](Plan& p) { p.symbols[1].name = "N+1"; });
   refused("is not 0 <= min", [](Plan& p) { p.symbols[0].min = 5; });

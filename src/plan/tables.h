@@ -13,7 +13,8 @@ namespace vitrail {
 /// Gives the index in the weight store of some bytes.
 using StoreBlob = std::function<uint32_t(Bytes)>;
 /// The bytes of a stored weight; throws Error(bad_input) for an index that does not exist.
-using FindBlob = std::function<Bytes(uint32_t)>;
+/// `source`: wanted for building again, not for running.
+using FindBlob = std::function<Bytes(uint32_t index, bool source)>;
 
 std::vector<std::byte> encode_target(const Plan& plan, const StoreBlob& store);
 /// `owner` keeps the blobs' memory alive. Throws Error(bad_input) for tables that are not sound;

@@ -39,18 +39,21 @@ class Checker {
 
  private:
   void symbols() {
+    std::set<std::string> all;
     for (const PlanSymbol& s : plan_.symbols) {
       const std::string shown = printable(s.name);
       require(is_name(s.name), Code::bad_input, "'{}' is no name for a symbol", shown);
-      require(!names_.count(s.name), Code::bad_input, "symbol '{}' is declared twice", shown);
-      if (s.kind == PlanSymbol::Kind::data) {
-        known(s.bound);  // only earlier symbols, so that bounds can be evaluated in order
-      } else {
-        require(0 <= s.min && s.min <= s.opt && s.opt <= s.max && s.max <= kMaxExtent,
-                Code::bad_input,
-                "symbol '{}': range {}..{}..{} is not 0 <= min <= opt <= max <= {}", shown, s.min,
-                s.opt, s.max, kMaxExtent);
-      }
+      require(all.insert(s.name).second, Code::bad_input, "symbol '{}' is declared twice", shown);
+      if (s.kind == PlanSymbol::Kind::data) continue;
+      require(0 <= s.min && s.min <= s.opt && s.opt <= s.max && s.max <= kMaxExtent,
+              Code::bad_input, "symbol '{}': range {}..{}..{} is not 0 <= min <= opt <= max <= {}",
+              shown, s.min, s.opt, s.max, kMaxExtent);
+      names_.insert(s.name);
+    }
+    // Bounds use input symbols and earlier data symbols, so that they can be evaluated in order.
+    for (const PlanSymbol& s : plan_.symbols) {
+      if (s.kind != PlanSymbol::Kind::data) continue;
+      known(s.bound);
       names_.insert(s.name);
     }
   }
@@ -272,15 +275,12 @@ class Checker {
     for (const auto& [at, pick] :
          {std::pair{"min", &PlanSymbol::min}, {"opt", &PlanSymbol::opt}, {"max", &PlanSymbol::max}})
       for (const bool empty : {false, true}) {
-        Bindings at_point;
+        Bindings at_point = symbols_at(plan_, pick);
         bool data = false;
         for (const PlanSymbol& s : plan_.symbols) {
-          const bool is_data = s.kind == PlanSymbol::Kind::data;
-          data |= is_data;
-          const int64_t bound = is_data ? s.bound.eval(at_point) : s.*pick;
-          require(bound >= 0, Code::bad_input, "symbol '{}' has the bound {} at {}",
-                  printable(s.name), bound, at);
-          at_point[s.name] = bound;
+          data |= s.kind == PlanSymbol::Kind::data;
+          require(at_point[s.name] >= 0, Code::bad_input, "symbol '{}' has the bound {} at {}",
+                  printable(s.name), at_point[s.name], at);
         }
         if (empty && !data) continue;
         std::vector<int64_t> bytes;
@@ -324,6 +324,19 @@ Span span_of(const Dims& dims, const Dims& strides) {
     const int64_t reach = checked_mul(dims[i] - 1, strides[i]);
     (reach < 0 ? out.first : out.last) = checked_add(reach < 0 ? out.first : out.last, reach);
   }
+  return out;
+}
+
+void add_data_bounds(const Plan& plan, Bindings& symbols) {
+  for (const PlanSymbol& s : plan.symbols)
+    if (s.kind == PlanSymbol::Kind::data) symbols[s.name] = s.bound.eval(symbols);
+}
+
+Bindings symbols_at(const Plan& plan, int64_t PlanSymbol::*pick) {
+  Bindings out;
+  for (const PlanSymbol& s : plan.symbols)
+    if (s.kind != PlanSymbol::Kind::data) out[s.name] = s.*pick;
+  add_data_bounds(plan, out);
   return out;
 }
 

@@ -17,6 +17,11 @@ struct Span {
 };
 Span span_of(const Dims& dims, const Dims& strides);
 
+/// Adds every data symbol at its bound.
+void add_data_bounds(const Plan& plan, Bindings& symbols);
+/// All symbols at min, opt or max of the range, data symbols at their bounds.
+Bindings symbols_at(const Plan& plan, int64_t PlanSymbol::*pick);
+
 /// Steps in `block` with everything inside them.
 int count_steps(const Block& block);
 

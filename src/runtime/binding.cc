@@ -59,8 +59,7 @@ void Binding::check_guards(bool with_data) const {
 void Binding::lay_out() {
   const Plan& plan = program_->plan();
   Bindings at_bounds = symbols_;  // memory is had for the most that a data symbol can be
-  for (const PlanSymbol& s : plan.symbols)
-    if (s.kind == PlanSymbol::Kind::data) at_bounds[s.name] = s.bound.eval(at_bounds);
+  add_data_bounds(plan, at_bounds);
   std::vector<ArenaRequest> requests;
   std::vector<size_t> owners;
   for (size_t i = 0; i < plan.buffers.size(); ++i) {

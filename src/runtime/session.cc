@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "plan/plan_file.h"
+#include "plan/validate.h"
 #include "runtime/executor.h"
 
 namespace vitrail {
@@ -17,15 +18,9 @@ struct LoadedPlan::State {
 };
 
 namespace {
-Bindings corner(const Plan& plan, int64_t PlanSymbol::*pick) {
-  Bindings at;
-  for (const PlanSymbol& s : plan.symbols)
-    at[s.name] = s.kind == PlanSymbol::Kind::data ? s.bound.eval(at) : s.*pick;
-  return at;
-}
 std::vector<TensorSpec> specs(const Plan& plan, const std::vector<PlanTensorInfo>& list) {
-  const Bindings min = corner(plan, &PlanSymbol::min), opt = corner(plan, &PlanSymbol::opt),
-                 max = corner(plan, &PlanSymbol::max);
+  const Bindings min = symbols_at(plan, &PlanSymbol::min), opt = symbols_at(plan, &PlanSymbol::opt),
+                 max = symbols_at(plan, &PlanSymbol::max);
   std::vector<TensorSpec> out;
   for (const PlanTensorInfo& info : list) {
     const PlanValue& v = plan.values[info.value];
