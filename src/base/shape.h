@@ -4,11 +4,10 @@
 #include <vector>
 
 #include "base/expr.h"
+#include "vitrail/tensor.h"
 
 namespace vitrail {
 
-/// Extents of a tensor, outermost first. An empty list is a scalar.
-using Dims = std::vector<int64_t>;
 /// Extents as expressions over the graph's symbols.
 using Shape = std::vector<Expr>;
 

@@ -30,6 +30,10 @@ void Tensor::check_type(DType wanted) const {
           name_of(dtype_), name_of(wanted));
 }
 
+void Tensor::check_count(size_t values) const {
+  require(static_cast<size_t>(size_) == values, Code::internal, "{} values for shape {}", values, to_string(dims_));
+}
+
 Tensor Tensor::reshaped(Dims dims) const {
   require(element_count(dims) == size_, Code::bad_input, "shape {} cannot become {}",
           to_string(dims_), to_string(dims));

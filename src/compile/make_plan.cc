@@ -13,7 +13,7 @@ namespace {
 
 class PlanMaker {
  public:
-  PlanMaker(const ir::Graph& graph, const Bindings& opt, const CompileOptions& options, Layout layout)
+  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout)
       : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)) {}
 
   Plan run() {
@@ -166,7 +166,7 @@ class PlanMaker {
 
   const ir::Graph& graph_;
   const Bindings& opt_;
-  const CompileOptions& options_;
+  const BuildOptions& options_;
   Layout layout_;
   Plan plan_;
   std::map<std::tuple<uint32_t, int, std::string, std::string>, int> seen_;
@@ -186,7 +186,7 @@ bool has_kernel(const Problem& problem, std::string* why) {
 
 }  // namespace
 
-Plan make_plan(ir::Graph& graph, const Bindings& opt, const CompileOptions& options, std::vector<std::string>& account) {
+Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account) {
   // Each round dissolves what was refused; bodies shrink, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;

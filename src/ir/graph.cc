@@ -226,10 +226,11 @@ void Graph::remove_node(NodeId id) {
   node_names_.erase(dead.name);
 }
 
-void Graph::rename_value(ValueId id, std::string wanted) {
+std::string Graph::rename_value(ValueId id, const std::string& wanted) {
   value_names_.erase(value(id).name);
-  value(id).name = unique_value_name(std::move(wanted));
+  value(id).name = unique_value_name(wanted);
   value_names_[value(id).name] = 0;
+  return value(id).name;
 }
 
 void Graph::retire_value(ValueId id) {

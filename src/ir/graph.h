@@ -124,8 +124,8 @@ class Graph {
   void replace_uses(ValueId from, ValueId to);
   /// The node's name may be used again; its outputs must get another producer or lose their readers.
   void remove_node(NodeId id);
-  /// Gives a value another name, made unique.
-  void rename_value(ValueId id, std::string name);
+  /// Gives a value another name, made unique; returns it.
+  std::string rename_value(ValueId id, const std::string& wanted);
   /// Lets go of the name of a value that nothing produces or reads any more.
   void retire_value(ValueId id);
   /// Removes nodes that no output needs, and constants that nothing reads. Returns nodes removed.

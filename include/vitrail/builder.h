@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "vitrail/graph.h"
+
+namespace vitrail {
+
+/// Shapes of one input that a plan shall run: every extent from min to max, tuned for opt.
+struct ShapeRange {
+  Dims min, opt, max;
+};
+
+enum class VerifyLevel : uint8_t {
+  off,
+  fast,  ///< at opt, batch 1 and 2, against the float32 oracle on the graph as imported
+  full,  ///< also min and max, batch N against batch 1, identical images, poisoned memory
+};
+
+struct BuildOptions {
+  /// By input name. An input with symbolic extents needs an entry.
+  std::map<std::string, ShapeRange> shapes;
+  int threads = 0;             ///< 0: one per core
+  bool deterministic = false;  ///< fixed summation orders, heuristic tactics: equal inputs, equal bytes
+  bool tune = true;            ///< time kernels; false: heuristic choice
+  double budget_seconds = 60;  ///< of tuning
+  std::string timing_cache;    ///< path; empty: none
+  VerifyLevel verify = VerifyLevel::fast;
+  bool keep_source = true;     ///< store the imported graph to retune from
+  std::vector<std::string> disabled_passes;
+  /// Called with a stage's name and how far it is (0..1).
+  std::function<void(const std::string& stage, double done)> progress;
+};
+
+/// How far results lie from the reference.
+struct CheckRow {
+  std::string output;  ///< tensor
+  std::string at;      ///< shapes: "input 1x3x224x224"
+  double abs_max = 0, abs_mean = 0, abs_median = 0, rel_max = 0, rel_mean = 0, rel_median = 0;
+  double cosine = 1, sqnr_db = 0;
+  bool ok = true;
+};
+
+/// What a build tells (the account).
+struct BuildReport {
+  size_t nodes_before = 0, nodes_after = 0, steps = 0;
+  std::map<std::string, int> kernels;  ///< steps by family
+  std::vector<std::string> lines;      ///< what was fused, what not and why
+  std::vector<CheckRow> verification;
+  uint64_t weight_bytes = 0, arena_bytes = 0;
+  double seconds = 0;
+};
+
+/// Builds a plan file. Throws Error; with Error(accuracy) no plan is written.
+BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path);
+
+}  // namespace vitrail

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan against the oracle on the graph as imported.
+#include <algorithm>
+#include <cmath>
+
+#include "compare/difference.h"
+#include "compile/compile.h"
+#include "oracle/oracle.h"
+#include "runtime/executor.h"
+
+namespace vitrail {
+namespace {
+
+// Which extents are tried: the input shapes of one trial.
+using Shapes = std::map<std::string, Dims>;
+
+// The image inputs of vision models lie around 0..1; odd elements keep equal images apart.
+Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
+  return is_float(value.dtype) ? random_uniform(value.dtype, dims, seed, 0, 1) : random_uniform(value.dtype, dims, seed, 0, 8);
+}
+
+// Rounding of float32 through a network: errors of single operations add up like a random walk, so
+// the result may lie some hundred units of 2^-24 of its largest element away. A wrong epsilon or
+// activation moves it thousands of units (tests/golden/README.md, "What these numbers can detect").
+constexpr double kUnits = 512;
+double tolerance(const Tensor& reference) {
+  double largest = 0;
+  for (int64_t i = 0; i < reference.size(); ++i) largest = std::max(largest, std::fabs(reference.number_at(i)));
+  return kUnits * std::ldexp(1.0, -24) * std::max(largest, 1.0);
+}
+
+class Verification {
+ public:
+  Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options, BuildReport& report)
+      : imported_(imported), options_(options), report_(report), shared_(&plan, [](const Plan*) {}),
+        executor_(shared_, {.threads = options.threads, .poison = true}), plan_(plan) {}
+
+  bool run() {
+    trial(at(&ShapeRange::opt), 1);
+    if (const auto two = batch(2)) trial(*two, 2);
+    if (options_.verify == VerifyLevel::full) {
+      trial(at(&ShapeRange::min), 3);
+      trial(at(&ShapeRange::max), 4);
+      identical_images();
+    }
+    plan_.verification.clear();
+    for (const CheckRow& r : report_.verification)
+      plan_.verification.push_back({r.output, r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max, r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok});
+    return ok_;
+  }
+
+ private:
+  Shapes at(Dims ShapeRange::*which) const {
+    Shapes out;
+    for (ir::ValueId in : imported_.inputs) {
+      const ir::Value& value = imported_.value(in);
+      const auto given = options_.shapes.find(value.name);
+      out[value.name] = given == options_.shapes.end() ? to_dims(value.shape) : given->second.*which;
+    }
+    return out;
+  }
+  // The opt shapes with a batch (first extent) of n, when the ranges allow it and opt has another.
+  std::optional<Shapes> batch(int64_t n) const {
+    Shapes out = at(&ShapeRange::opt);
+    bool changed = false;
+    for (const auto& [name, range] : options_.shapes) {
+      if (range.opt.empty() || range.min[0] > n || range.max[0] < n) return {};
+      changed |= range.opt[0] != n;
+      out[name][0] = n;
+    }
+    return changed ? std::optional(out) : std::nullopt;
+  }
+  std::string text(const Shapes& shapes) const {
+    std::string out;
+    for (ir::ValueId in : imported_.inputs) {
+      const Dims& dims = shapes.at(imported_.value(in).name);
+      out += (out.empty() ? "" : " ") + imported_.value(in).name + " ";
+      for (size_t i = 0; i < dims.size(); ++i) out += (i ? "x" : "") + std::to_string(dims[i]);
+    }
+    return out;
+  }
+  std::vector<Tensor> run_plan(const std::vector<Tensor>& inputs) {
+    for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
+    executor_.run();
+    std::vector<Tensor> out;
+    for (size_t i = 0; i < plan_.outputs.size(); ++i) out.push_back(executor_.output(i));
+    return out;
+  }
+  std::vector<Tensor> inputs_for(const Shapes& shapes, uint64_t seed) const {
+    std::vector<Tensor> out;
+    for (ir::ValueId in : imported_.inputs)
+      out.push_back(input_for(imported_.value(in), shapes.at(imported_.value(in).name), seed + out.size() * 1000));
+    return out;
+  }
+
+  void trial(const Shapes& shapes, uint64_t seed) {
+    const std::vector<Tensor> inputs = inputs_for(shapes, seed);
+    const std::vector<Tensor> got = run_plan(inputs), wanted = oracle::run(imported_, inputs);
+    for (size_t i = 0; i < got.size(); ++i) add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i]));
+  }
+
+  // The first image repeated through a batch must give the same bits in every row.
+  void identical_images() {
+    Shapes shapes = at(&ShapeRange::max);
+    for (const auto& [name, dims] : shapes)
+      if (dims.empty() || dims[0] < 2 || !options_.shapes.contains(name)) return;
+    std::vector<Tensor> inputs = inputs_for(shapes, 5);
+    for (Tensor& t : inputs) {
+      const size_t image = t.bytes() / static_cast<size_t>(t.dims()[0]);
+      char* data = static_cast<char*>(t.mutable_raw());
+      for (int64_t n = 1; n < t.dims()[0]; ++n) std::memcpy(data + static_cast<size_t>(n) * image, data, image);
+    }
+    const std::vector<Tensor> got = run_plan(inputs);
+    for (size_t i = 0; i < got.size(); ++i) {
+      if (got[i].rank() == 0 || got[i].dims()[0] != inputs[0].dims()[0]) continue;
+      Tensor repeated(got[i].dtype(), got[i].dims());
+      const size_t row = got[i].bytes() / static_cast<size_t>(got[i].dims()[0]);
+      for (int64_t n = 0; n < got[i].dims()[0]; ++n)
+        std::memcpy(static_cast<char*>(repeated.mutable_raw()) + static_cast<size_t>(n) * row, got[i].raw(), row);
+      add(imported_.value(imported_.outputs[i]).name, text(shapes) + ", identical images", got[i], repeated, 0);
+    }
+  }
+
+  void add(const std::string& output, const std::string& at_shapes, const Tensor& got, const Tensor& wanted, double allowed) {
+    const Difference d = compare(got, wanted, allowed, 0);
+    CheckRow row{output, at_shapes, d.abs.max, d.abs.mean, d.abs.median, d.rel.max, d.rel.mean, d.rel.median, d.cosine, d.sqnr_db, true};
+    row.ok = d.same_shape && d.outside == 0;
+    ok_ &= row.ok;
+    report_.verification.push_back(row);
+  }
+
+  const ir::Graph& imported_;
+  const BuildOptions& options_;
+  BuildReport& report_;
+  std::shared_ptr<const Plan> shared_;
+  Executor executor_;
+  Plan& plan_;
+  bool ok_ = true;
+};
+
+}  // namespace
+
+bool verify_plan(const ir::Graph& imported, Plan& plan, const BuildOptions& options, BuildReport& report) {
+  if (options.verify == VerifyLevel::off) return true;
+  return Verification(imported, plan, options, report).run();
+}
+
+}  // namespace vitrail

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// vitrail bench model.vitrail
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli.h"
+#include "vitrail/check.h"
+#include "vitrail/file.h"
+#include "vitrail/session.h"
+
+namespace vitrail::cli {
+namespace {
+
+struct Options {
+  std::string model, inputs, json;
+  std::vector<std::string> shapes;
+  int threads = 0, streams = 1, iterations = 10;
+  double warmup_ms = 200, seconds = 3;
+};
+
+using Clock = std::chrono::steady_clock;
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+// trtexec's percentile: sorted[max(n - 1 - floor((1 - p) n), 0)].
+double percentile(const std::vector<double>& sorted, double p) {
+  const auto n = static_cast<double>(sorted.size());
+  return sorted[static_cast<size_t>(std::max(n - 1 - std::floor((1 - p) * n), 0.0))];
+}
+
+NamedTensors inputs_for(const LoadedPlan& plan, const Options& o, const std::map<std::string, ShapeRange>& shapes) {
+  if (!o.inputs.empty()) return load_tensors(o.inputs);
+  NamedTensors out;
+  for (const TensorSpec& spec : plan.inputs()) {
+    const auto given = shapes.find(spec.name);
+    out.emplace_back(spec.name, random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, 1));
+  }
+  return out;
+}
+
+void set_inputs(Session& session, const NamedTensors& inputs) {
+  for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
+}
+
+// One stream: its own session; latencies in ms after the warm-up.
+std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
+  Session session(plan, {.threads = o.threads});
+  set_inputs(session, inputs);
+  const auto warm = Clock::now();
+  do session.run();
+  while (ms_since(warm) < o.warmup_ms);
+  std::vector<double> out;
+  const auto start = Clock::now();
+  while (ms_since(start) < o.seconds * 1000 || static_cast<int>(out.size()) < o.iterations) {
+    const auto one = Clock::now();
+    session.run();
+    out.push_back(ms_since(one));
+  }
+  return out;
+}
+
+void run(const Options& o) {
+  const auto shapes = parse_shapes(o.shapes);
+  const PlanPath file(o.model, shapes, o.threads);
+  const auto load = Clock::now();
+  const LoadedPlan plan = LoadedPlan::load(file.path());
+  const double load_ms = ms_since(load);
+  const NamedTensors inputs = inputs_for(plan, o, shapes);
+  std::vector<std::vector<double>> streams(static_cast<size_t>(o.streams));
+  const auto wall = Clock::now();
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < streams.size(); ++i) threads.emplace_back([&, i] { streams[i] = measure(plan, inputs, o); });
+  streams[0] = measure(plan, inputs, o);
+  for (std::thread& t : threads) t.join();
+  const double wall_s = ms_since(wall) / 1000;
+
+  std::vector<double> all;
+  for (const auto& s : streams) all.insert(all.end(), s.begin(), s.end());
+  std::sort(all.begin(), all.end());
+  const double mean = std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
+  double qps = 0;
+  for (const auto& s : streams) qps += 1000.0 * static_cast<double>(s.size()) / std::accumulate(s.begin(), s.end(), 0.0);
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  const double peak_mib = static_cast<double>(use.ru_maxrss) / 1024;
+
+  fmt::print("=== Performance summary ===\nThroughput: {:.4g} qps\n", qps);
+  fmt::print("Latency: min = {:.4g} ms, max = {:.4g} ms, mean = {:.4g} ms, median = {:.4g} ms, percentile(90%) = {:.4g} ms, percentile(95%) = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
+             all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.95), percentile(all, 0.99));
+  fmt::print("Total Host Walltime: {:.4g} s\nLoad: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s, load_ms, peak_mib, all.size(), o.streams);
+  if (o.json.empty()) return;
+  const nlohmann::ordered_json j{
+      {"latency_ms", {{"min", all.front()}, {"median", percentile(all, 0.5)}, {"mean", mean}, {"max", all.back()}, {"p90", percentile(all, 0.9)}, {"p95", percentile(all, 0.95)}, {"p99", percentile(all, 0.99)}}},
+      {"throughput_qps", qps}, {"load_ms", load_ms}, {"peak_memory_mib", peak_mib}, {"iterations", all.size()}, {"streams", o.streams}};
+  write_atomically(o.json, j.dump(2) + "\n");
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* bench = app.add_subcommand("bench", "time a plan or an ONNX model");
+  bench->add_option("model", o->model, "plan or ONNX file")->required();
+  bench->add_option("--inputs", o->inputs, "tensors by name (.npz); without it random ones");
+  bench->add_option("--shapes", o->shapes, "INPUT:DIMS to run at");
+  bench->add_option("--threads", o->threads, "workers of a stream; 0: one per processor")->check(CLI::Range(0, 1024));
+  bench->add_option("--streams,--infStreams", o->streams, "sessions at a time")->check(CLI::Range(1, 64));
+  bench->add_option("--warmUp", o->warmup_ms, "milliseconds")->check(CLI::Range(0.0, 3.6e6))->capture_default_str();
+  bench->add_option("--duration", o->seconds, "seconds, at least")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
+  bench->add_option("--iterations", o->iterations, "at least")->check(CLI::Range(1, 100000000))->capture_default_str();
+  bench->add_option("--json", o->json, "file for the figures");
+  bench->callback([o] { run(*o); });
+}
+
+}  // namespace vitrail::cli

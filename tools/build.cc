@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// vitrail build model.onnx -o model.vitrail
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "vitrail/file.h"
+
+namespace vitrail::cli {
+namespace {
+
+struct Options {
+  std::string model, output, verify = "fast";
+  std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
+  bool quiet = false;
+  BuildOptions build;
+};
+
+// trtexec's and Polygraphy's three lists to ranges; what one leaves out follows from the others.
+std::map<std::string, ShapeRange> ranges(const Options& o) {
+  auto out = parse_shapes(o.shapes);
+  const auto opt = parse_shapes(o.opt_shapes), min = parse_shapes(o.min_shapes), max = parse_shapes(o.max_shapes);
+  for (const auto* list : {&opt, &min, &max})
+    for (const auto& [name, range] : *list) out.emplace(name, range);
+  for (auto& [name, range] : out) {
+    if (opt.contains(name)) range.opt = opt.at(name).opt;
+    if (min.contains(name)) range.min = min.at(name).min;
+    if (max.contains(name)) range.max = max.at(name).max;
+    if (!opt.contains(name) && max.contains(name) && !o.opt_shapes.empty()) range.opt = range.max;
+  }
+  return out;
+}
+
+void print_account(const BuildReport& r) {
+  fmt::print("nodes {} -> {}, {} steps\n", r.nodes_before, r.nodes_after, r.steps);
+  for (const auto& [family, count] : r.kernels) fmt::print("  {:5} {}\n", count, family);
+  for (const std::string& line : r.lines) fmt::print("{}\n", line);
+  fmt::print("weights {:.1f} MiB\n", static_cast<double>(r.weight_bytes) / 1048576.0);
+  if (!r.verification.empty()) {
+    fmt::print("verified against the float32 reference:\n  {:<44} {:>10} {:>10} {:>10} {:>12} {:>9}\n", "output, shapes", "abs max", "abs mean", "abs median", "cosine", "SQNR dB");
+    for (const CheckRow& row : r.verification)
+      fmt::print("  {:<44} {:>10.3g} {:>10.3g} {:>10.3g} {:>12.9f} {:>9.1f}{}\n", row.output + ", " + row.at, row.abs_max, row.abs_mean,
+                 row.abs_median, row.cosine, row.sqnr_db, row.ok ? "" : "  FAILED");
+  } else {
+    fmt::print("not verified (--verify off)\n");
+  }
+}
+
+void run(Options& o) {
+  o.build.shapes = ranges(o);
+  o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
+  require_distinct(o.model, o.output);
+  const Graph graph = Graph::import_onnx(o.model);
+  const bool terminal = isatty(2) && !o.quiet;
+  if (terminal) o.build.progress = [](const std::string& stage, double done) { fmt::print(stderr, "\r{:3.0f} % {:<20}{}", done * 100, stage, done >= 1 ? "\n" : ""); };
+  const BuildReport report = build(graph, o.build, o.output);
+  if (!o.quiet) print_account(report);
+  fmt::print("wrote {} in {:.1f} s\n", o.output, report.seconds);
+}
+
+}  // namespace
+
+void add_build(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* build = app.add_subcommand("build", "ONNX model to a verified plan");
+  build->add_option("model,--onnx", o->model, "ONNX file")->required();
+  build->add_option("-o,--output,--saveEngine", o->output, "plan to write")->required();
+  build->add_option("--shapes", o->shapes, "INPUT:DIMS, each extent N or min..opt..max");
+  build->add_option("--minShapes,--trt-min-shapes", o->min_shapes, "least extents");
+  build->add_option("--optShapes,--trt-opt-shapes", o->opt_shapes, "extents tuned for");
+  build->add_option("--maxShapes,--trt-max-shapes", o->max_shapes, "greatest extents");
+  build->add_option("--threads", o->build.threads, "workers; 0: one per processor")->check(CLI::Range(0, 1024));
+  build->add_option("--timing-cache,--timingCacheFile", o->build.timing_cache, "file of earlier timings");
+  build->add_option("--budget", o->build.budget_seconds, "seconds for tuning")->check(CLI::Range(0.0, 86400.0));
+  build->add_flag("--deterministic", o->build.deterministic, "equal inputs, equal bytes");
+  build->add_option("--verify", o->verify, "off, fast or full")->check(CLI::IsMember({"off", "fast", "full"}))->capture_default_str();
+  build->add_flag("--no-retune{false}", o->build.keep_source, "leave the imported graph out of the plan");
+  build->add_flag("-q,--quiet", o->quiet, "no progress, no account");
+  build->callback([o] { run(*o); });
+}
+
+}  // namespace vitrail::cli

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli.h"
+
+#include <fmt/core.h>
+#include <stdlib.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+
+#include "vitrail/file.h"
+
+namespace vitrail::cli {
+namespace {
+
+[[noreturn]] void usage(const std::string& message) { throw Error(Code::usage, message); }
+
+constexpr const char* kForm = "write INPUT:DIMS like input:1x3x224x224, or with ranges input:1..4..16x3x224x224 (min..opt..max)";
+
+int64_t number(const std::string& text, const std::string& whole) {
+  int64_t value = 0;
+  if (text.empty() || text.size() > 15) usage(fmt::format("--shapes '{}': '{}' is no extent; {}", whole, text, kForm));
+  for (char c : text) {
+    if (c < '0' || c > '9') usage(fmt::format("--shapes '{}': '{}' is no extent; {}", whole, text, kForm));
+    value = value * 10 + (c - '0');
+  }
+  if (value < 1 || value > INT32_MAX) usage(fmt::format("--shapes '{}': extent {} is not within 1..2147483647", whole, value));
+  return value;
+}
+
+std::vector<std::string> split(const std::string& text, const std::string& separators) {
+  std::vector<std::string> out(1);
+  for (char c : text)
+    if (separators.find(c) != std::string::npos) out.emplace_back();
+    else out.back() += c;
+  return out;
+}
+
+}  // namespace
+
+std::pair<std::string, ShapeRange> parse_shape(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) usage(fmt::format("--shapes '{}': no input name; {}", text, kForm));
+  std::string name = text.substr(0, colon), dims = text.substr(colon + 1);
+  if (name.size() > 2 && name.front() == '\'' && name.back() == '\'') name = name.substr(1, name.size() - 2);
+  ShapeRange range;
+  if (dims == "scalar") return {name, range};
+  if (dims.size() > 2 && dims.front() == '[' && dims.back() == ']') dims = dims.substr(1, dims.size() - 2);
+  for (const std::string& d : split(dims, "x,")) {
+    std::vector<int64_t> parts;
+    size_t at = 0;
+    for (size_t dots = d.find(".."); ; dots = d.find("..", at)) {
+      parts.push_back(number(d.substr(at, dots == std::string::npos ? dots : dots - at), text));
+      if (dots == std::string::npos) break;
+      at = dots + 2;
+    }
+    if (parts.size() > 3) usage(fmt::format("--shapes '{}': '{}' has more than min..opt..max", text, d));
+    range.min.push_back(parts.front());
+    range.opt.push_back(parts.size() == 3 ? parts[1] : parts.back());
+    range.max.push_back(parts.back());
+    if (!(range.min.back() <= range.opt.back() && range.opt.back() <= range.max.back()))
+      usage(fmt::format("--shapes '{}': '{}' needs min <= opt <= max", text, d));
+  }
+  return {name, range};
+}
+
+std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments) {
+  std::map<std::string, ShapeRange> out;
+  for (const std::string& argument : arguments) {
+    std::string one;
+    int depth = 0;
+    const auto add = [&] {
+      const auto [name, range] = parse_shape(one);
+      const auto [at, fresh] = out.emplace(name, range);
+      if (!fresh) {  // several ranges of one input: the plan serves them all
+        if (at->second.min.size() != range.min.size()) usage(fmt::format("--shapes gives '{}' two ranks", name));
+        for (size_t i = 0; i < range.min.size(); ++i) {
+          at->second.min[i] = std::min(at->second.min[i], range.min[i]);
+          at->second.max[i] = std::max(at->second.max[i], range.max[i]);
+        }
+      }
+      one.clear();
+    };
+    for (char c : argument) {
+      depth += c == '[';
+      depth -= c == ']';
+      if (c == ',' && depth == 0 && one.find(':') != std::string::npos) add();
+      else one += c;
+    }
+    add();
+  }
+  return out;
+}
+
+std::pair<int64_t, int64_t> parse_size(const std::string& text) {
+  const auto parts = split(text, "x");
+  if (parts.size() != 2) usage(fmt::format("size '{}': write HEIGHTxWIDTH like 512x482", text));
+  return {number(parts[0], text), number(parts[1], text)};
+}
+
+bool is_plan(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  char head[8] = {};
+  file.read(head, sizeof head);
+  return std::string_view(head, 7) == "VITRAIL" || path.ends_with(".vitrail");
+}
+
+PlanPath::PlanPath(const std::string& model, const std::map<std::string, ShapeRange>& shapes, int threads) : path_(model) {
+  if (is_plan(model)) return;
+  std::string pattern = (std::filesystem::temp_directory_path() / "vitrail-XXXXXX").string();
+  if (!mkdtemp(pattern.data())) throw Error(Code::io, "no temporary folder for the plan: " + pattern);
+  folder_ = pattern;
+  path_ = folder_ + "/model.vitrail";
+  BuildOptions options;
+  options.shapes = shapes;
+  options.threads = threads;
+  options.verify = VerifyLevel::off;
+  options.keep_source = false;
+  build(Graph::import_onnx(model), options, path_);
+}
+PlanPath::~PlanPath() {
+  std::error_code ignored;
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+}
+
+}  // namespace vitrail::cli

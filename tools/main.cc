@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `vitrail`: a subcommand a file.
+#include <fmt/core.h>
+
+#include <csignal>
+#include <iostream>
+#include <new>
+
+#include "cli.h"
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_DFL);  // `vitrail inspect x | head` ends quietly
+  CLI::App app{"Vitrail: build, check and run plans of vision models", "vitrail"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "vitrail 0.1.0");
+  app.failure_message(CLI::FailureMessage::help);
+  vitrail::cli::add_zoo(app);
+  vitrail::cli::add_build(app);
+  vitrail::cli::add_run(app);
+  vitrail::cli::add_bench(app);
+  vitrail::cli::add_compare(app);
+  vitrail::cli::add_inspect(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  } catch (const vitrail::Error& error) {
+    fmt::print(stderr, "vitrail: {}\n", error.what());
+    return static_cast<int>(error.code);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "vitrail: out of memory\n");
+    return static_cast<int>(vitrail::Code::resource);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vitrail: internal error: {}\n", error.what());
+    return static_cast<int>(vitrail::Code::internal);
+  }
+  return 0;
+}

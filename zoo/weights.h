@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <string>
+#include <unordered_map>
+
+#include "vitrail/tensor.h"
+
+namespace vitrail::zoo {
+
+/// Where a network's parameters come from: a checkpoint, or values made from each parameter's name
+/// (tests/golden/README.md, "Weights by name").
+class Weights {
+ public:
+  static Weights deterministic();
+  /// .pth, .safetensors or .npz with the official names; a prefix that all names share ("module.")
+  /// is dropped.
+  static Weights from_file(const std::string& path);
+
+  /// Throws Error(bad_input) naming the parameter when it is missing or has another shape.
+  Tensor get(const std::string& name, const Dims& dims) const;
+  bool is_deterministic() const { return path_.empty(); }
+
+ private:
+  std::string path_;
+  std::unordered_map<std::string, Tensor> tensors_;
+};
+
+/// The rule of tests/golden/README.md for one tensor.
+Tensor deterministic_weight(const std::string& name, const Dims& dims);
+/// The input that goes with it: uniform in [-1, 1) or, `unit`, in [0, 1).
+Tensor deterministic_input(const Dims& dims, bool unit);
+
+}  // namespace vitrail::zoo
