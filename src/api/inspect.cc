@@ -150,8 +150,8 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
 }  // namespace
 
 std::string inspect(const std::string& path, const InspectOptions& options) {
-  const std::string head = read_head(path, 64);
-  const bool plan = looks_like_plan(as_bytes(head));
+  const auto file = MappedFile::open(path);
+  const bool plan = looks_like_plan(file->bytes().first(std::min<size_t>(file->bytes().size(), 128)));
   const Json j = plan ? plan_json(path, options) : model_json(path);
   if (options.json) return j.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   return plan ? plan_text(j, options) : model_text(j);

@@ -194,10 +194,11 @@ Expr floordiv(const Expr& a, const Expr& b) {
   require(!b.is(0), Code::bad_input, "'{}' divided by zero in a shape", a.str());
   std::vector<Monomial> whole, rest;
   if (b.is_constant() || ExprBuilder::terms(b).size() == 1) {
+    if (!b.is_constant() && ExprBuilder::terms(b)[0].coefficient < 0) return floordiv(-a, -b);
     const Monomial divisor =
         b.is_constant() ? Monomial{{}, b.constant()} : ExprBuilder::terms(b)[0];
     // floor((q*d + r) / d) = q + floor(r / d) holds for every sign of r.
-    if (b.is_constant() || divisor.coefficient > 0) ExprBuilder::split(a, divisor, whole, rest);
+    ExprBuilder::split(a, divisor, whole, rest);
     if (rest.empty() && !whole.empty()) return ExprBuilder::from_terms(whole);
   }
   const Expr quotient = ExprBuilder::from_terms(whole);

@@ -17,6 +17,8 @@ TEST(Expr, MultiplesLeaveTheDivision) {
   EXPECT_EQ(floordiv(8 * H - 2, 2) + 1, 4 * H);
   EXPECT_EQ(floordiv(floordiv(H, 2), 4), floordiv(H, 8));
   EXPECT_EQ(floordiv(H * W, W), H);
+  const Expr padded = 8 * ceildiv(H, 8);
+  EXPECT_EQ(floordiv(padded * W, padded), W);
 }
 TEST(Expr, TextParsesBack) {
   for (const Expr& e : {H * W * 3 - 7, max(H, W) + floordiv(H + 1, W), Expr(-5), min(H, 4) * -2})

@@ -30,12 +30,33 @@ class Planner {
     // Concats from the last to the first: a window of a window is known before its inputs.
     for (size_t i = order.size(); i-- > 0;)
       if (graph_.node(order[i]).is("Concat")) plan_concat(graph_.node(order[i]));
-    for (ir::NodeId id : order) visit(id);
+    find_needed(order);
+    for (ir::NodeId id : order)
+      if (needed_.contains(id)) visit(id);
     for (ir::ValueId out : graph_.outputs) finish_output(out);
     return std::move(layout_);
   }
 
  private:
+  // Nodes whose data a step or an output reads. Views and lowered fusions need no shape inputs: those
+  // are known as expressions.
+  void find_needed(const std::vector<ir::NodeId>& order) {
+    std::set<ir::ValueId> values(graph_.outputs.begin(), graph_.outputs.end());
+    for (size_t i = order.size(); i-- > 0;) {
+      const ir::Node& node = graph_.node(order[i]);
+      if (std::none_of(node.outputs.begin(), node.outputs.end(), [&](ir::ValueId v) { return values.contains(v); })) continue;
+      needed_.insert(order[i]);
+      if (node.is_fusion()) {
+        for (const LoweredOperand& in : lowered_.at(order[i]).inputs)
+          if (in.io >= 0) values.insert(node.inputs[static_cast<size_t>(in.io)]);
+      } else if (ir::is_view(graph_, node)) {
+        values.insert(node.inputs[0]);
+      } else {
+        values.insert(node.inputs.begin(), node.inputs.end());
+      }
+    }
+  }
+
   // ------------------------------------------------------------------ buffers and storages
   int add_buffer(LaidBuffer::Kind kind, DType dtype, Expr elements, ir::ValueId value = {}) {
     layout_.buffers.push_back({kind, dtype, std::move(elements), value});
@@ -349,6 +370,7 @@ class Planner {
   std::vector<std::vector<ir::NodeId>> users_;
   std::vector<ir::Storage> storage_;
   std::map<ir::NodeId, Lowered> lowered_;
+  std::set<ir::NodeId> needed_;
   std::map<std::pair<uint32_t, ir::AxisOrder>, ir::Storage> copies_;
   std::set<int> finished_;
   Layout layout_;
