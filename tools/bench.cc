@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail bench model.vitrail
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "vitrail/check.h"
 #include "vitrail/file.h"
 #include "vitrail/session.h"

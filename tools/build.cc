@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail build model.onnx -o model.vitrail
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "vitrail/file.h"
 
 namespace vitrail::cli {

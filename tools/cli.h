@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <CLI/CLI.hpp>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "vitrail/builder.h"
+
+namespace CLI {
+class App;
+}
 
 // What the subcommands share. Each lives in a file of its own and adds itself to the program.
 namespace vitrail::cli {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail compare A B: plans, ONNX models (run by the reference), saved outputs; B is the reference.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "vitrail/check.h"
 #include "vitrail/session.h"
 

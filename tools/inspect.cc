@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail inspect model.onnx|model.vitrail
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "vitrail/check.h"
 
 namespace vitrail::cli {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program `vitrail`: a subcommand a file.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <csignal>
 #include <iostream>
 #include <new>
 
-#include "cli.h"
+#include "tools/cli.h"
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_DFL);  // `vitrail inspect x | head` ends quietly

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail run model photo.jpg ...  |  --inputs x.npz --outputs y.npz
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -7,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "vitrail/check.h"
 #include "vitrail/session.h"
 #include "zoo/image/postprocess.h"

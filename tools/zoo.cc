@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail zoo list | export
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "cli.h"
+#include "tools/cli.h"
 #include "zoo/zoo.h"
 
 namespace vitrail::cli {
