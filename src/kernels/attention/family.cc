@@ -215,8 +215,9 @@ Launch attention_bind(const BoundProblem& problem, const Tactic& tactic, int wor
   state.epilogue = compile_epilogue(problem.problem->epilogue, operands);
 
   const auto found = tactic.find("rows");
-  const int64_t rows =
+  const int64_t wanted =
       found != tactic.end() ? found->second : default_rows(state.batch.rows, state.m, workers);
+  const int64_t rows = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(state.m, 1));
   // Whole register tiles, so that the rest is left once per batch index and not once per task.
   state.rows_per_task = std::max<int64_t>((rows + block - 1) / block * block, block);
   state.tasks_per_batch = (state.m + state.rows_per_task - 1) / state.rows_per_task;

@@ -22,6 +22,13 @@ Tensor pack(const Problem&, size_t index, const Tensor& dense) {
   return out;
 }
 
+int64_t packed_bytes(const Problem& problem, size_t index) {
+  if (index != 1) return -1;
+  const Dims dims = to_dims(problem.inputs[1].dims);
+  const int64_t padded = (dims[0] + kChannelPad - 1) / kChannelPad * kChannelPad;
+  return 4 * dims[2] * dims[3] * padded;
+}
+
 void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
                std::vector<Tensor>& outputs) {
   const Problem& p = *problem.problem;
@@ -142,10 +149,19 @@ Refusal depthwise_accepts(const Problem& problem) {
                        to_string(x.dims));
   if (x.dims[0] != out.dims[0]) return "x and output differ in images";
   if (!x.strides[3].is(1)) return "the channel stride of x is not 1";
+  // Limits keep the arithmetic of a damaged plan inside 64 bits.
+  constexpr int64_t kMaxWindow = 1024, kMaxStep = 1 << 20;
+  for (size_t axis : {size_t{0}, size_t{2}, size_t{3}}) {
+    const int64_t extent = weight.dims[axis].constant();
+    if (extent < 1 || extent > (axis == 0 ? kMaxStep : kMaxWindow))
+      return fmt::format("weight {} is empty or too large", to_string(weight.dims));
+  }
   for (const char* key : {"stride_h", "stride_w", "dilation_h", "dilation_w"})
-    if (problem.integer(key, 1) < 1) return fmt::format("{} is {}", key, problem.integer(key, 1));
+    if (const int64_t v = problem.integer(key, 1); v < 1 || v > kMaxStep)
+      return fmt::format("{} is {}", key, v);
   for (const char* key : {"pad_top", "pad_left"})
-    if (problem.integer(key, 0) < 0) return fmt::format("{} is negative", key);
+    if (const int64_t v = problem.integer(key, 0); v < 0 || v > kMaxStep)
+      return fmt::format("{} is {}", key, v);
   return {};
 }
 
@@ -195,8 +211,8 @@ Launch depthwise_bind(const BoundProblem& problem, const Tactic& tactic, const M
     s.direct = s.bias < 0 || s.strides[s.bias][1] == 0;
   }
   const auto found = tactic.find("rows");
-  s.rows_per_task =
-      std::max<int64_t>(found != tactic.end() ? found->second : default_rows(problem, workers), 1);
+  const int64_t rows = found != tactic.end() ? found->second : default_rows(problem, workers);
+  s.rows_per_task = std::clamp<int64_t>(rows, 1, std::max<int64_t>(s.oh, 1));
   s.tasks_per_image = (s.oh + s.rows_per_task - 1) / s.rows_per_task;
   // Two rows of a tile stay in the first-level cache until the epilogue has read them.
   constexpr int64_t kTileFloats = 3072, kGrain = 8;
@@ -214,7 +230,14 @@ Launch depthwise_bind(const BoundProblem& problem, const Tactic& tactic, const M
   return launch;
 }
 
-extern const KernelFamily depthwise_family{"depthwise", pack,      reference, samples,
-                                           flop,        tolerance, bench};
+extern const KernelFamily depthwise_family;
+const KernelFamily depthwise_family{.name = "depthwise",
+                                    .pack = pack,
+                                    .reference = reference,
+                                    .samples = samples,
+                                    .flop = flop,
+                                    .tolerance = tolerance,
+                                    .bench = bench,
+                                    .packed_bytes = packed_bytes};
 
 }  // namespace vitrail

@@ -102,6 +102,11 @@ Refusal pad_accepts(const Problem& problem) {
     return fmt::format("input is {}, output {}", name_of(in.dtype), name_of(out.dtype));
   if (in.dtype == DType::string) return "strings are not padded";
   if (in.dims.size() != out.dims.size()) return "input and output differ in rank";
+  // A limit that keeps the arithmetic of a damaged plan inside 64 bits.
+  constexpr int64_t kMaxPad = int64_t{1} << 40;
+  for (size_t axis = 0; axis < in.dims.size(); ++axis)
+    if (before(problem, axis) < -kMaxPad || before(problem, axis) > kMaxPad)
+      return fmt::format("before{} is {}", axis, before(problem, axis));
   const int64_t mode = problem.integer("mode", 0);
   if (mode < kConstant || mode > kWrap) return fmt::format("mode {} is not known", mode);
   return {};
