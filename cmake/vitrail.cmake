@@ -19,6 +19,9 @@ function(vitrail_layer name)
   add_library(vitrail_${name} STATIC ${ARG_SOURCES})
   vitrail_settings(vitrail_${name})
   target_link_libraries(vitrail_${name} PUBLIC fmt::fmt ${ARG_LINKS})
+  if(CMAKE_CURRENT_SOURCE_DIR MATCHES "^${PROJECT_SOURCE_DIR}/src/")
+    set_property(GLOBAL APPEND PROPERTY VITRAIL_LAYERS vitrail_${name})  # what is installed, see install.cmake
+  endif()
 endfunction()
 
 # vitrail_test(name [SLOW] SOURCES ... LINKS layers ...): a GoogleTest executable known to ctest, run in the source
