@@ -14,11 +14,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def results():
-    default = ROOT / "build" / "tests" / "onnx_node" / "vitrail_node_runner"
-    runner = os.environ.get("VITRAIL_NODE_RUNNER", str(default))
-    if not pathlib.Path(runner).exists():
-        pytest.skip(f"{runner} is not built (VITRAIL_NODE_RUNNER names another)")
-    found = node_tests.run(runner)
+    build = pathlib.Path(os.environ.get("VITRAIL_BUILD", ROOT / "build"))
+    runner = build / "tests" / "onnx_node" / "vitrail_node_runner"
+    if not runner.exists():
+        pytest.skip(f"{runner} is not built (VITRAIL_BUILD names another build folder)")
+    found = node_tests.run(str(runner))
     print(node_tests.table(found))
     return found
 
