@@ -8,16 +8,20 @@ namespace {
 void infer(InferContext& ctx) {
   infer_numeric(ctx);
   const ValueInfo& axis = ctx.in(1);
-  require(axis.dtype == DType::i32 || axis.dtype == DType::i64, Code::bad_input, "the axis is {}, i32 or i64 is needed", name_of(axis.dtype));
+  require(axis.dtype == DType::i32 || axis.dtype == DType::i64, Code::bad_input,
+          "the axis is {}, i32 or i64 is needed", name_of(axis.dtype));
   if (!axis.constant) return;
-  require(axis.constant->size() == 1, Code::bad_input, "the axis has {} elements, one is needed", axis.constant->size());
+  require(axis.constant->size() == 1, Code::bad_input, "the axis has {} elements, one is needed",
+          axis.constant->size());
   normalize_axis(axis.constant->int_at(0), ctx.in(0).rank(), "axis");
 }
 void reference(RunContext& ctx) {
   const Tensor& x = ctx.in(0);
-  require(ctx.in(1).size() == 1, Code::bad_input, "CumSum: the axis has {} elements, one is needed", ctx.in(1).size());
+  require(ctx.in(1).size() == 1, Code::bad_input, "CumSum: the axis has {} elements, one is needed",
+          ctx.in(1).size());
   const AxisSplit split = split_at(x.dims(), normalize_axis(ctx.in(1).int_at(0), x.rank(), "axis"));
-  const bool exclusive = ctx.attrs.integer("exclusive", 0) != 0, reverse = ctx.attrs.integer("reverse", 0) != 0;
+  const bool exclusive = ctx.attrs.integer("exclusive", 0) != 0,
+             reverse = ctx.attrs.integer("reverse", 0) != 0;
   with_type(x.dtype(), "CumSum", [&](auto tag) {
     using T = decltype(tag);
     using Acc = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
@@ -36,13 +40,17 @@ void reference(RunContext& ctx) {
   });
 }
 std::vector<Sample> samples() {
-  const SampleInput x{.dims = {3, 4, 5}}, axis{.dtype = DType::i64, .fixed = Tensor::scalar<int64_t>(1)};
-  return {{.inputs = {x, axis}}, {.inputs = {x, axis}, .attrs = {{"exclusive", int64_t{1}}}},
+  const SampleInput x{.dims = {3, 4, 5}},
+      axis{.dtype = DType::i64, .fixed = Tensor::scalar<int64_t>(1)};
+  return {{.inputs = {x, axis}},
+          {.inputs = {x, axis}, .attrs = {{"exclusive", int64_t{1}}}},
           {.inputs = {x, axis}, .attrs = {{"reverse", int64_t{1}}}},
-          {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -9, .high = 9}, {.dtype = DType::i32, .fixed = Tensor::of<int32_t>({1}, {-1})}},
+          {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -9, .high = 9},
+                      {.dtype = DType::i32, .fixed = Tensor::of<int32_t>({1}, {-1})}},
            .attrs = {{"exclusive", int64_t{1}}, {"reverse", int64_t{1}}}}};
 }
 }  // namespace
-extern const OpDef cumsum_op = binary_op("CumSum", 11, infer, reference, samples, {.reduction = true},
-                                         {{"exclusive", AttrKind::integer}, {"reverse", AttrKind::integer}});
+extern const OpDef cumsum_op =
+    binary_op("CumSum", 11, infer, reference, samples, {.reduction = true},
+              {{"exclusive", AttrKind::integer}, {"reverse", AttrKind::integer}});
 }  // namespace vitrail
