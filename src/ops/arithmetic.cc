@@ -38,8 +38,6 @@ void infer_div(InferContext& ctx) {
 void infer_mod(InferContext& ctx) {
   require_numeric(ctx);
   const bool c_remainder = ctx.attrs.integer("fmod", 0) != 0;
-  require(c_remainder || is_integer(ctx.in(0).dtype), Code::bad_input,
-          "floats need attribute 'fmod' = 1");
   if (c_remainder) {
     infer_broadcast(ctx,
                     [](const Expr& a, const Expr& b, const Ranges& ranges) -> std::optional<Expr> {
@@ -100,7 +98,10 @@ T remainder(T a, T b, bool c_remainder) {
     const bool opposite = rest != T{0} && (rest < T{0}) != (b < T{0});
     return opposite && !c_remainder ? static_cast<T>(rest + b) : rest;
   } else {
-    return std::fmod(a, b);
+    const T rest = std::fmod(a, b);
+    if (c_remainder || std::isnan(rest)) return rest;
+    if (rest == 0) return std::copysign(T{0}, b);
+    return std::signbit(rest) != std::signbit(b) ? rest + b : rest;
   }
 }
 void mod(RunContext& ctx) {
@@ -159,7 +160,8 @@ std::vector<Sample> mod_samples() {
   return {{.inputs = {ints, divisor}},
           {.inputs = {ints, divisor}, .attrs = {{"fmod", int64_t{1}}}},
           {.inputs = {{.dims = {5}}, {.dims = {}, .fixed = Tensor::scalar(0.375f)}},
-           .attrs = {{"fmod", int64_t{1}}}}};
+           .attrs = {{"fmod", int64_t{1}}}},
+          {.inputs = {{.dims = {5}}, {.dims = {}, .fixed = Tensor::scalar(-0.375f)}}}};
 }
 std::vector<Sample> pow_samples() {
   return {{.inputs = {{.dims = {2, 3, 5}, .low = 0.1, .high = 2},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX BitShift on unsigned integers, BitwiseAnd, BitwiseOr, BitwiseXor and BitwiseNot on integers.
-#include <limits>
+// ONNX BitShift, BitwiseAnd, BitwiseOr, BitwiseXor and BitwiseNot on integers.
+#include <type_traits>
 
 #include "ops/elementwise.h"
 
@@ -19,8 +19,7 @@ void infer_not(InferContext& ctx) {
   infer_same(ctx);
 }
 void infer_shift(InferContext& ctx) {
-  require(is_unsigned_integer(ctx.in(0).dtype), Code::bad_input,
-          "input 0 is {}, an unsigned integer is needed", name_of(ctx.in(0).dtype));
+  require_integer(ctx);
   const std::string direction = ctx.attrs.text("direction");
   require(direction == "LEFT" || direction == "RIGHT", Code::bad_input,
           "attribute 'direction' is '{}', expected LEFT or RIGHT", printable(direction));
@@ -33,12 +32,26 @@ uint64_t bits(T x) {
   return static_cast<uint64_t>(x);
 }
 
+// Bits that leave are lost; to the right, signed integers fill with their sign. A distance below 0
+// or of the width or more (undefined in C++) leaves the fill alone.
+template <typename T>
+T shifted(T x, T by, bool left) {
+  const int64_t width = 8 * static_cast<int64_t>(sizeof(T));
+  const bool outside = by < T{0} || bits(by) >= static_cast<uint64_t>(width);
+  if (left) return outside ? T{0} : static_cast<T>(bits(x) << bits(by));
+  if (outside) return x < T{0} ? static_cast<T>(-1) : T{0};
+  return static_cast<T>(std::is_signed_v<T>
+                            ? static_cast<uint64_t>(static_cast<int64_t>(x) >> bits(by))
+                            : bits(x) >> bits(by));
+}
 void bit_shift(RunContext& ctx) {
   const bool left = ctx.attrs.text("direction") == "LEFT";
-  map_broadcast(ctx, "BitShift", [&](auto x, auto by) -> uint64_t {
-    // In C++ a shift by the width or more is undefined; here it leaves nothing.
-    if (bits(by) >= std::numeric_limits<decltype(x)>::digits) return 0;
-    return left ? bits(x) << bits(by) : bits(x) >> bits(by);
+  map_broadcast(ctx, "BitShift", [&](auto x, auto by) -> decltype(x) {
+    // Only integers pass the shape rule.
+    if constexpr (std::is_integral_v<decltype(x)> && !std::is_same_v<decltype(x), bool>)
+      return shifted(x, by, left);
+    else
+      return x;
   });
 }
 void bitwise_and(RunContext& ctx) {
@@ -58,7 +71,10 @@ std::vector<Sample> shift_samples() {
   const SampleInput x{.dtype = DType::u8, .dims = {3, 5}, .low = 0, .high = 255},
       by{.dtype = DType::u8, .dims = {5}, .low = 0, .high = 9};
   return {{.inputs = {x, by}, .attrs = {{"direction", std::string("LEFT")}}},
-          {.inputs = {x, by}, .attrs = {{"direction", std::string("RIGHT")}}}};
+          {.inputs = {x, by}, .attrs = {{"direction", std::string("RIGHT")}}},
+          {.inputs = {{.dtype = DType::i8, .dims = {9}, .low = -128, .high = 127},
+                      {.dtype = DType::i8, .dims = {9}, .low = -2, .high = 9}},
+           .attrs = {{"direction", std::string("RIGHT")}}}};
 }
 std::vector<Sample> samples() {
   const SampleInput x{.dtype = DType::i32, .dims = {3, 5}, .low = -99, .high = 99},

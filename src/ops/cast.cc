@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX Cast and CastLike. Float to integer truncates (and saturates, where ONNX leaves it open).
+// ONNX Cast, CastLike and BitCast. Float to integer truncates (and saturates, where ONNX leaves it
+// open).
 #include "ops/elementwise.h"
 
 namespace vitrail {
@@ -42,6 +43,30 @@ void cast(RunContext& ctx) {
 }
 void cast_like(RunContext& ctx) { ctx.out() = convert(ctx, ctx.in(1).dtype()); }
 
+// The bits of each element under another type of the same width.
+void infer_bit_cast(InferContext& ctx) {
+  const DType from = ctx.in(0).dtype, to = dtype_of_onnx_number(ctx.attrs.integer("to"));
+  require(size_of(from) == size_of(to) && size_of(to) > 0, Code::bad_input,
+          "the bits of {} are not those of {}", name_of(from), name_of(to));
+  ctx.out().dtype = to;
+  ctx.out().shape = ctx.in(0).shape;
+}
+void bit_cast(RunContext& ctx) {
+  const Tensor& x = ctx.in(0);
+  ctx.out() = Tensor(dtype_of_onnx_number(ctx.attrs.integer("to")), x.dims());
+  // Floats arrive widened where the caller computes in f64 or the type is a half; then there are no
+  // bits of the declared type to look at.
+  require(size_of(ctx.out().dtype()) == size_of(x.dtype()), Code::unsupported,
+          "BitCast: the bits of {} as {}", name_of(x.dtype()), name_of(ctx.out().dtype()));
+  if (x.bytes() > 0) std::memcpy(ctx.out().mutable_raw(), x.raw(), x.bytes());
+}
+
+std::vector<Sample> bit_cast_samples() {
+  return {{.inputs = {{.dtype = DType::i32, .dims = {3, 5}, .low = 0, .high = 1 << 30}},
+           .attrs = {{"to", onnx_number_of(DType::f32)}}},
+          {.inputs = {{.dtype = DType::u8, .dims = {3}, .low = 0, .high = 255}},
+           .attrs = {{"to", onnx_number_of(DType::i8)}}}};
+}
 std::vector<Sample> cast_samples() {
   const auto to = [](DType t) { return Attrs{{"to", onnx_number_of(t)}}; };
   const SampleInput floats{.dims = {3, 5}, .low = -9, .high = 9},
@@ -67,6 +92,9 @@ std::vector<Sample> cast_like_samples() {
            .attrs = {{"round_mode", std::string("up")}}}};
 }
 }  // namespace
+extern const OpDef bit_cast_op = unary_op("BitCast", 26, bit_cast, bit_cast_samples,
+                                          {.elementwise = true, .discontinuous = true},
+                                          {{"to", AttrKind::integer, true}}, infer_bit_cast);
 // `saturate` and `round_mode` speak of 8-bit floats, which vitrail does not have.
 extern const OpDef cast_op{.name = "Cast",
                            .domain = "",
