@@ -5,11 +5,6 @@
 
 namespace vitrail {
 namespace {
-bool holds_whole_numbers(DType t) {
-  return t == DType::i32 || t == DType::i64 || t == DType::f32 || t == DType::f64;
-}
-
-// Contents are extents or arithmetic on them, which these types hold exactly.
 void infer_to(InferContext& ctx, DType to) {
   const ValueInfo& x = ctx.in(0);
   require(x.dtype != DType::string && to != DType::string, Code::unsupported,
@@ -26,9 +21,8 @@ void infer_to(InferContext& ctx, DType to) {
           return {};
         },
         ctx.ranges);
-  } else if (holds_whole_numbers(to) &&
-             (holds_whole_numbers(x.dtype) || x.dtype == DType::boolean)) {
-    ctx.out().content = x.ints();
+  } else {
+    set_content(ctx.out(), x.ints());
   }
 }
 void infer_cast(InferContext& ctx) { infer_to(ctx, dtype_of_onnx_number(ctx.attrs.integer("to"))); }

@@ -108,6 +108,12 @@ TEST(Content, ReductionsAndRanges) {
 TEST(Content, OverflowLeavesNoContent) {
   EXPECT_THAT(content_of("Add", {scalar(INT64_MAX), scalar(1)}), ElementsAre());
   EXPECT_THAT(content_of("Mul", {scalar(INT64_MAX), scalar(2)}), ElementsAre());
+  // 32 bits wrap, 8 bits keep none, float32 rounds above 2^24.
+  const ValueInfo large = scalar(INT32_MAX, DType::i32), byte = scalar(3, DType::u8);
+  EXPECT_THAT(content_of("Add", {large, scalar(1, DType::i32)}), ElementsAre());
+  EXPECT_THAT(content_of("Sub", {byte, scalar(5, DType::u8)}), ElementsAre());
+  EXPECT_THAT(content_of("Cast", {scalar((1 << 24) + 1)}, {{"to", onnx_number_of(DType::f32)}}),
+              ElementsAre());
 }
 
 }  // namespace

@@ -73,12 +73,41 @@ std::optional<std::vector<Expr>> map_content(const ValueInfo& a,
   return x;
 }
 
+void set_content(ValueInfo& out, std::optional<std::vector<Expr>> content) {
+  Interval exact;
+  switch (out.dtype) {
+    case DType::i64:
+      exact = {INT64_MIN, INT64_MAX};
+      break;
+    case DType::i32:
+      exact = {INT32_MIN, INT32_MAX};
+      break;
+    case DType::f64:
+      exact = {-(int64_t{1} << 53), int64_t{1} << 53};
+      break;
+    case DType::f32:
+      exact = {-(1 << 24), 1 << 24};
+      break;
+    case DType::boolean:
+      exact = {0, 1};
+      break;
+    default:
+      return;
+  }
+  // Expressions of symbols are extents or close to them, far from these limits.
+  for (size_t i = 0; content && i < content->size(); ++i) {
+    const Expr& e = (*content)[i];
+    if (e.is_constant() && (e.constant() < exact.low || e.constant() > exact.high)) return;
+  }
+  out.content = std::move(content);
+}
+
 void infer_broadcast(InferContext& ctx, Combine combine) {
   require_same_type(ctx, 1);
   const ValueInfo &a = ctx.in(0), &b = ctx.in(1);
   ctx.out().dtype = a.dtype;
   ctx.out().shape = ctx.broadcast(a.shape, b.shape);
-  if (combine) ctx.out().content = combine_contents(a, b, combine, ctx.ranges);
+  if (combine) set_content(ctx.out(), combine_contents(a, b, combine, ctx.ranges));
 }
 
 std::optional<Expr> truncating_div(const Expr& a, const Expr& b, const Ranges& ranges) {

@@ -34,6 +34,9 @@ std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const Valu
 std::optional<std::vector<Expr>> map_content(const ValueInfo& a,
                                              std::optional<Expr> (*f)(const Expr&, const Ranges&),
                                              const Ranges& ranges);
+/// Sets the content of an output whose type is set, unless that type rounds or wraps some element:
+/// types of 16 bits or less keep none.
+void set_content(ValueInfo& out, std::optional<std::vector<Expr>> content);
 /// C++'s a / b (towards zero) where the signs of both are known, otherwise nothing.
 std::optional<Expr> truncating_div(const Expr& a, const Expr& b, const Ranges& ranges);
 

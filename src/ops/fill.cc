@@ -127,7 +127,7 @@ void infer_range(InferContext& ctx) {
   if (!count.is_constant() || count.constant() > static_cast<int64_t>(kLargestContent)) return;
   std::vector<Expr> content;
   for (int64_t i = 0; i < count.constant(); ++i) content.push_back((*start)[0] + Expr(i) * step);
-  ctx.out().content = std::move(content);
+  set_content(ctx.out(), std::move(content));
 }
 void range(RunContext& ctx) {
   for (size_t i = 0; i < 3; ++i)

@@ -40,7 +40,7 @@ void infer_reduce(InferContext& ctx, Fold fold) {
   } catch (const Error&) {
     return;  // leaves int64: no content
   }
-  ctx.out().content = std::vector<Expr>{total};
+  set_content(ctx.out(), std::vector<Expr>{total});
 }
 void infer(InferContext& ctx) {
   require_numeric(ctx);

@@ -41,34 +41,35 @@ void sign(RunContext& ctx) {
 
 void infer_abs(InferContext& ctx) {
   infer_numeric(ctx);
-  ctx.out().content = map_content(
-      ctx.in(0),
-      [](const Expr& x, const Ranges& ranges) -> std::optional<Expr> {
-        const Interval range = x.bounds(ranges);
-        return range.low >= 0 ? x : range.high <= 0 ? -x : max(x, -x);
-      },
-      ctx.ranges);
+  set_content(ctx.out(), map_content(
+                             ctx.in(0),
+                             [](const Expr& x, const Ranges& ranges) -> std::optional<Expr> {
+                               const Interval range = x.bounds(ranges);
+                               return range.low >= 0 ? x : range.high <= 0 ? -x : max(x, -x);
+                             },
+                             ctx.ranges));
 }
 void infer_neg(InferContext& ctx) {
   infer_numeric(ctx);
   require(!is_unsigned_integer(ctx.in(0).dtype), Code::bad_input,
           "input 0 is {}, a signed type is needed", name_of(ctx.in(0).dtype));
-  ctx.out().content = map_content(
-      ctx.in(0), [](const Expr& x, const Ranges&) -> std::optional<Expr> { return -x; },
-      ctx.ranges);
+  set_content(ctx.out(),
+              map_content(
+                  ctx.in(0), [](const Expr& x, const Ranges&) -> std::optional<Expr> { return -x; },
+                  ctx.ranges));
 }
 void infer_sign(InferContext& ctx) {
   infer_numeric(ctx);
-  ctx.out().content = map_content(
-      ctx.in(0),
-      [](const Expr& x, const Ranges& ranges) -> std::optional<Expr> {
-        const Interval range = x.bounds(ranges);
-        if (range.low > 0) return Expr(1);
-        if (range.high < 0) return Expr(-1);
-        if (x.is(0)) return x;
-        return {};
-      },
-      ctx.ranges);
+  set_content(ctx.out(), map_content(
+                             ctx.in(0),
+                             [](const Expr& x, const Ranges& ranges) -> std::optional<Expr> {
+                               const Interval range = x.bounds(ranges);
+                               if (range.low > 0) return Expr(1);
+                               if (range.high < 0) return Expr(-1);
+                               if (x.is(0)) return x;
+                               return {};
+                             },
+                             ctx.ranges));
 }
 // Contents are whole numbers, which rounding leaves alone.
 void infer_rounding(InferContext& ctx) {

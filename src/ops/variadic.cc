@@ -16,8 +16,9 @@ void infer_all(InferContext& ctx, Combine combine) {
     if (combine) sum.content = combine_contents(sum, next, combine, ctx.ranges);
     sum.shape = ctx.broadcast(sum.shape, next.shape);
   }
-  if (!combine) sum.content.reset();
-  ctx.out() = std::move(sum);
+  ctx.out().dtype = sum.dtype;
+  ctx.out().shape = std::move(sum.shape);
+  if (combine) set_content(ctx.out(), std::move(sum.content));
 }
 void infer_max(InferContext& ctx) {
   require_numeric(ctx);
