@@ -9,21 +9,27 @@ namespace vitrail {
 namespace {
 void infer_add(InferContext& ctx) {
   require_numeric(ctx);
-  infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> { return a + b; });
+  infer_broadcast(ctx, [](const Expr& a, const Expr& b, const Ranges&) -> std::optional<Expr> {
+    return a + b;
+  });
 }
 void infer_sub(InferContext& ctx) {
   require_numeric(ctx);
-  infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> { return a - b; });
+  infer_broadcast(ctx, [](const Expr& a, const Expr& b, const Ranges&) -> std::optional<Expr> {
+    return a - b;
+  });
 }
 void infer_mul(InferContext& ctx) {
   require_numeric(ctx);
-  infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> { return a * b; });
+  infer_broadcast(ctx, [](const Expr& a, const Expr& b, const Ranges&) -> std::optional<Expr> {
+    return a * b;
+  });
 }
 void infer_div(InferContext& ctx) {
   require_numeric(ctx);
   if (is_integer(ctx.in(0).dtype)) return infer_broadcast(ctx, truncating_div);
   // A float quotient is a whole number only where nothing is left over.
-  infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> {
+  infer_broadcast(ctx, [](const Expr& a, const Expr& b, const Ranges&) -> std::optional<Expr> {
     Expr quotient;
     if (b.is(0) || !divides(b, a, &quotient)) return {};
     return quotient;
@@ -32,15 +38,17 @@ void infer_div(InferContext& ctx) {
 void infer_mod(InferContext& ctx) {
   require_numeric(ctx);
   const bool c_remainder = ctx.attrs.integer("fmod", 0) != 0;
-  require(c_remainder || is_integer(ctx.in(0).dtype), Code::bad_input, "floats need attribute 'fmod' = 1");
   if (c_remainder) {
-    infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> {
-      const auto quotient = truncating_div(a, b);
-      if (!quotient) return {};
-      return a - b * *quotient;
-    });
+    infer_broadcast(ctx,
+                    [](const Expr& a, const Expr& b, const Ranges& ranges) -> std::optional<Expr> {
+                      const auto quotient = truncating_div(a, b, ranges);
+                      if (!quotient) return {};
+                      return a - b * *quotient;
+                    });
   } else {
-    infer_broadcast(ctx, [](const Expr& a, const Expr& b) -> std::optional<Expr> { return mod(a, b); });
+    infer_broadcast(ctx, [](const Expr& a, const Expr& b, const Ranges&) -> std::optional<Expr> {
+      return mod(a, b);
+    });
   }
 }
 void infer_pow(InferContext& ctx) {
@@ -51,13 +59,19 @@ void infer_pow(InferContext& ctx) {
 }
 
 void add(RunContext& ctx) {
-  map_broadcast(ctx, "Add", [](auto a, auto b) { return wrapping(a, b, [](auto x, auto y) { return x + y; }); });
+  map_broadcast(ctx, "Add", [](auto a, auto b) {
+    return wrapping(a, b, [](auto x, auto y) { return x + y; });
+  });
 }
 void sub(RunContext& ctx) {
-  map_broadcast(ctx, "Sub", [](auto a, auto b) { return wrapping(a, b, [](auto x, auto y) { return x - y; }); });
+  map_broadcast(ctx, "Sub", [](auto a, auto b) {
+    return wrapping(a, b, [](auto x, auto y) { return x - y; });
+  });
 }
 void mul(RunContext& ctx) {
-  map_broadcast(ctx, "Mul", [](auto a, auto b) { return wrapping(a, b, [](auto x, auto y) { return x * y; }); });
+  map_broadcast(ctx, "Mul", [](auto a, auto b) {
+    return wrapping(a, b, [](auto x, auto y) { return x * y; });
+  });
 }
 
 template <typename T>
@@ -65,7 +79,8 @@ T divide(T a, T b) {
   if constexpr (std::is_integral_v<T>) {
     require(b != 0, Code::bad_input, "Div: integer division of {} by zero", a);
     // The least number has no positive counterpart; -1 is the one divisor that overflows.
-    if (std::is_signed_v<T> && b == static_cast<T>(-1)) return static_cast<T>(0 - static_cast<uint64_t>(a));
+    if (std::is_signed_v<T> && b == static_cast<T>(-1))
+      return static_cast<T>(0 - static_cast<uint64_t>(a));
   }
   return static_cast<T>(a / b);
 }
@@ -83,7 +98,10 @@ T remainder(T a, T b, bool c_remainder) {
     const bool opposite = rest != T{0} && (rest < T{0}) != (b < T{0});
     return opposite && !c_remainder ? static_cast<T>(rest + b) : rest;
   } else {
-    return std::fmod(a, b);
+    const T rest = std::fmod(a, b);
+    if (c_remainder || std::isnan(rest)) return rest;
+    if (rest == 0) return std::copysign(T{0}, b);
+    return std::signbit(rest) != std::signbit(b) ? rest + b : rest;
   }
 }
 void mod(RunContext& ctx) {
@@ -141,12 +159,16 @@ std::vector<Sample> mod_samples() {
   const SampleInput divisor{.dtype = DType::i32, .dims = {}, .fixed = Tensor::scalar<int32_t>(-4)};
   return {{.inputs = {ints, divisor}},
           {.inputs = {ints, divisor}, .attrs = {{"fmod", int64_t{1}}}},
-          {.inputs = {{.dims = {5}}, {.dims = {}, .fixed = Tensor::scalar(0.375f)}}, .attrs = {{"fmod", int64_t{1}}}}};
+          {.inputs = {{.dims = {5}}, {.dims = {}, .fixed = Tensor::scalar(0.375f)}},
+           .attrs = {{"fmod", int64_t{1}}}},
+          {.inputs = {{.dims = {5}}, {.dims = {}, .fixed = Tensor::scalar(-0.375f)}}}};
 }
 std::vector<Sample> pow_samples() {
-  return {{.inputs = {{.dims = {2, 3, 5}, .low = 0.1, .high = 2}, {.dims = {3, 1}, .low = -2, .high = 2}}},
+  return {{.inputs = {{.dims = {2, 3, 5}, .low = 0.1, .high = 2},
+                      {.dims = {3, 1}, .low = -2, .high = 2}}},
           {.inputs = {{.dims = {3, 5}}, {.dims = {}, .fixed = Tensor::scalar(2.0f)}}},
-          {.inputs = {{.dims = {5}}, {.dtype = DType::i64, .dims = {}, .fixed = Tensor::scalar<int64_t>(3)}}},
+          {.inputs = {{.dims = {5}},
+                      {.dtype = DType::i64, .dims = {}, .fixed = Tensor::scalar<int64_t>(3)}}},
           {.inputs = {{.dtype = DType::i32, .dims = {5}, .low = -9, .high = 9},
                       {.dtype = DType::i32, .dims = {}, .fixed = Tensor::scalar<int32_t>(3)}}}};
 }
@@ -155,8 +177,11 @@ constexpr Traits traits(Pointwise p) { return {.elementwise = true, .pointwise =
 extern const OpDef add_op = binary_op("Add", 7, infer_add, add, samples, traits(Pointwise::add));
 extern const OpDef sub_op = binary_op("Sub", 7, infer_sub, sub, samples, traits(Pointwise::sub));
 extern const OpDef mul_op = binary_op("Mul", 7, infer_mul, mul, samples, traits(Pointwise::mul));
-extern const OpDef div_op = binary_op("Div", 7, infer_div, div, div_samples, traits(Pointwise::div));
-extern const OpDef mod_op = binary_op("Mod", 10, infer_mod, mod, mod_samples, {.elementwise = true, .discontinuous = true},
-                                      {{"fmod", AttrKind::integer}});
-extern const OpDef pow_op = binary_op("Pow", 12, infer_pow, pow, pow_samples, traits(Pointwise::pow));
+extern const OpDef div_op =
+    binary_op("Div", 7, infer_div, div, div_samples, traits(Pointwise::div));
+extern const OpDef mod_op =
+    binary_op("Mod", 10, infer_mod, mod, mod_samples, {.elementwise = true, .discontinuous = true},
+              {{"fmod", AttrKind::integer}});
+extern const OpDef pow_op =
+    binary_op("Pow", 12, infer_pow, pow, pow_samples, traits(Pointwise::pow));
 }  // namespace vitrail

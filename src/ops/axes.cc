@@ -20,27 +20,14 @@ std::vector<bool> axis_mask(const std::vector<int64_t>& axes, size_t rank, const
   return mask;
 }
 
-std::vector<int64_t> known_ints(const InferContext& ctx, size_t i, const char* what) {
-  const ValueInfo& value = ctx.in(i);
-  require(is_integer(value.dtype), Code::bad_input, "{} (input {}) is {}, integers are needed", what, i, name_of(value.dtype));
-  const auto found = value.ints();
-  std::vector<int64_t> out;
-  bool known = found.has_value();
-  if (known)
-    for (const Expr& e : *found) {
-      known = known && e.is_constant();
-      if (known) out.push_back(e.constant());
-    }
-  require(known, Code::unsupported, "{} (input {}) must be known before the model runs", what, i);
-  return out;
-}
-
 void require_vector(InferContext& ctx, size_t i, const Expr& extent, const char* what) {
   const ValueInfo& value = ctx.in(i);
-  require(value.rank() == 1, Code::bad_input, "{} (input {}) has shape {}, rank 1 is needed", what, i, to_string(value.shape));
+  require(value.rank() == 1, Code::bad_input, "{} (input {}) has shape {}, rank 1 is needed", what,
+          i, to_string(value.shape));
   if (value.shape[0] == extent) return;
-  require(!value.shape[0].is_constant() || !extent.is_constant(), Code::bad_input, "{} (input {}) has {} elements, expected {}", what, i,
-          value.shape[0].str(), extent.str());
+  require(!value.shape[0].is_constant() || !extent.is_constant(), Code::bad_input,
+          "{} (input {}) has {} elements, expected {}", what, i, value.shape[0].str(),
+          extent.str());
   ctx.equalities.push_back({value.shape[0], extent});
 }
 

@@ -15,10 +15,6 @@ AxisSplit split_at(const Dims& dims, int64_t axis);
 /// Error(bad_input) for an axis out of range or named twice.
 std::vector<bool> axis_mask(const std::vector<int64_t>& axes, size_t rank, const char* what);
 
-/// Integers that a shape rule must know: input `i` as constants. Throws Error(unsupported) when
-/// they are not known before the model runs.
-std::vector<int64_t> known_ints(const InferContext& ctx, size_t i, const char* what);
-
 /// Throws Error(bad_input) unless input `i` has rank 1 and `extent` elements, as far as known.
 void require_vector(InferContext& ctx, size_t i, const Expr& extent, const char* what);
 

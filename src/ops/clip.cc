@@ -11,7 +11,8 @@ void infer(InferContext& ctx) {
     require_same_type(ctx, i);
     // One element under any rank: exporters write [1] where the specification says scalar.
     const Expr count = element_count(ctx.in(i).shape);
-    require(!count.is_constant() || count.is(1), Code::bad_input, "bound {} has shape {}, a scalar is needed", i, to_string(ctx.in(i).shape));
+    require(!count.is_constant() || count.is(1), Code::bad_input,
+            "bound {} has shape {}, a scalar is needed", i, to_string(ctx.in(i).shape));
   }
   auto content = ctx.in(0).ints();
   for (size_t i = 1; i <= 2 && content; ++i) {
@@ -29,7 +30,8 @@ void reference(RunContext& ctx) {
     ctx.out() = Tensor(x.dtype(), x.dims());
     T* to = ctx.out().mutable_data<T>();
     for (size_t i = 1; i <= 2; ++i)
-      require(!ctx.has(i) || ctx.in(i).size() == 1, Code::bad_input, "Clip: bound {} has {} elements", i, ctx.has(i) ? ctx.in(i).size() : 0);
+      require(!ctx.has(i) || ctx.in(i).size() == 1, Code::bad_input,
+              "Clip: bound {} has {} elements", i, ctx.has(i) ? ctx.in(i).size() : 0);
     const T* low = ctx.has(1) ? ctx.in(1).data<T>() : nullptr;
     const T* high = ctx.has(2) ? ctx.in(2).data<T>() : nullptr;
     for (int64_t i = 0; i < x.size(); ++i) {
@@ -42,12 +44,26 @@ void reference(RunContext& ctx) {
 }
 std::vector<Sample> samples() {
   const SampleInput x{.dims = {3, 17}}, none{.absent = true};
-  const SampleInput low{.dims = {}, .fixed = Tensor::scalar(-0.5f)}, high{.dims = {}, .fixed = Tensor::scalar(0.25f)};
-  return {{.inputs = {x}}, {.inputs = {x, low}}, {.inputs = {x, none, high}}, {.inputs = {x, low, high}},
-          {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -9, .high = 9}, {.dtype = DType::i32, .dims = {}, .fixed = Tensor::scalar<int32_t>(2)}}}};
+  const SampleInput low{.dims = {}, .fixed = Tensor::scalar(-0.5f)},
+      high{.dims = {}, .fixed = Tensor::scalar(0.25f)};
+  return {{.inputs = {x}},
+          {.inputs = {x, low}},
+          {.inputs = {x, none, high}},
+          {.inputs = {x, low, high}},
+          {.inputs = {{.dtype = DType::i32, .dims = {9}, .low = -9, .high = 9},
+                      {.dtype = DType::i32, .dims = {}, .fixed = Tensor::scalar<int32_t>(2)}}}};
 }
 }  // namespace
-extern const OpDef clip_op{.name = "Clip", .domain = "", .version = 11, .attrs = {},
-                           .min_inputs = 1, .max_inputs = 3, .min_outputs = 1, .max_outputs = 1,
-                           .traits = {.elementwise = true}, .infer = infer, .reference = reference, .samples = samples};
+extern const OpDef clip_op{.name = "Clip",
+                           .domain = "",
+                           .version = 11,
+                           .attrs = {},
+                           .min_inputs = 1,
+                           .max_inputs = 3,
+                           .min_outputs = 1,
+                           .max_outputs = 1,
+                           .traits = {.elementwise = true},
+                           .infer = infer,
+                           .reference = reference,
+                           .samples = samples};
 }  // namespace vitrail

@@ -10,16 +10,16 @@ std::optional<Expr> known(bool yes, bool no) {
   if (no) return Expr(0);
   return {};
 }
-std::optional<Expr> equal_content(const Expr& a, const Expr& b) {
-  const Interval gap = (a - b).bounds({});
+std::optional<Expr> equal_content(const Expr& a, const Expr& b, const Ranges& ranges) {
+  const Interval gap = (a - b).bounds(ranges);
   return known(a == b, gap.low > 0 || gap.high < 0);
 }
-std::optional<Expr> less_content(const Expr& a, const Expr& b) {
-  const Interval gap = (b - a).bounds({});
+std::optional<Expr> less_content(const Expr& a, const Expr& b, const Ranges& ranges) {
+  const Interval gap = (b - a).bounds(ranges);
   return known(gap.low > 0, gap.high <= 0);
 }
-std::optional<Expr> less_or_equal_content(const Expr& a, const Expr& b) {
-  const Interval gap = (b - a).bounds({});
+std::optional<Expr> less_or_equal_content(const Expr& a, const Expr& b, const Ranges& ranges) {
+  const Interval gap = (b - a).bounds(ranges);
   return known(gap.low >= 0, gap.high < 0);
 }
 
@@ -58,12 +58,21 @@ std::vector<Sample> samples() {
           {.inputs = {{.dtype = DType::i64, .dims = {2, 7}, .low = 0, .high = 3}, ints}}};
 }
 constexpr Traits kTraits{.elementwise = true, .discontinuous = true};
-std::optional<Expr> greater_content(const Expr& a, const Expr& b) { return less_content(b, a); }
-std::optional<Expr> greater_or_equal_content(const Expr& a, const Expr& b) { return less_or_equal_content(b, a); }
+std::optional<Expr> greater_content(const Expr& a, const Expr& b, const Ranges& ranges) {
+  return less_content(b, a, ranges);
+}
+std::optional<Expr> greater_or_equal_content(const Expr& a, const Expr& b, const Ranges& ranges) {
+  return less_or_equal_content(b, a, ranges);
+}
 }  // namespace
 extern const OpDef equal_op = binary_op("Equal", 7, infer<equal_content>, equal, samples, kTraits);
-extern const OpDef greater_op = binary_op("Greater", 7, infer_ordered<greater_content>, greater, samples, kTraits);
-extern const OpDef greater_or_equal_op = binary_op("GreaterOrEqual", 12, infer_ordered<greater_or_equal_content>, greater_or_equal, samples, kTraits);
-extern const OpDef less_op = binary_op("Less", 7, infer_ordered<less_content>, less, samples, kTraits);
-extern const OpDef less_or_equal_op = binary_op("LessOrEqual", 12, infer_ordered<less_or_equal_content>, less_or_equal, samples, kTraits);
+extern const OpDef greater_op =
+    binary_op("Greater", 7, infer_ordered<greater_content>, greater, samples, kTraits);
+extern const OpDef greater_or_equal_op =
+    binary_op("GreaterOrEqual", 12, infer_ordered<greater_or_equal_content>, greater_or_equal,
+              samples, kTraits);
+extern const OpDef less_op =
+    binary_op("Less", 7, infer_ordered<less_content>, less, samples, kTraits);
+extern const OpDef less_or_equal_op = binary_op(
+    "LessOrEqual", 12, infer_ordered<less_or_equal_content>, less_or_equal, samples, kTraits);
 }  // namespace vitrail

@@ -8,11 +8,13 @@ void infer_same(InferContext& ctx) {
   ctx.out().shape = ctx.in(0).shape;
 }
 void require_float(InferContext& ctx, size_t i) {
-  require(is_float(ctx.in(i).dtype), Code::bad_input, "input {} is {}, a float type is needed", i, name_of(ctx.in(i).dtype));
+  require(is_float(ctx.in(i).dtype), Code::bad_input, "input {} is {}, a float type is needed", i,
+          name_of(ctx.in(i).dtype));
 }
 void require_numeric(InferContext& ctx, size_t i) {
   const DType t = ctx.in(i).dtype;
-  require(is_float(t) || is_integer(t), Code::bad_input, "input {} is {}, a number is needed", i, name_of(t));
+  require(is_float(t) || is_integer(t), Code::bad_input, "input {} is {}, a number is needed", i,
+          name_of(t));
 }
 void require_same_type(InferContext& ctx, size_t i) {
   require(ctx.in(0).dtype == ctx.in(i).dtype, Code::bad_input, "input 0 is {} but input {} is {}",
@@ -40,7 +42,8 @@ std::optional<Expr> guarded(F f) {
 }
 }  // namespace
 
-std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const ValueInfo& b, Combine combine) {
+std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const ValueInfo& b,
+                                                  Combine combine, const Ranges& ranges) {
   if (a.rank() > 1 || b.rank() > 1) return {};
   const auto x = a.ints();
   if (!x) return {};
@@ -49,21 +52,54 @@ std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const Valu
   std::vector<Expr> out;
   const size_t size = x->size() == 1 ? y->size() : x->size();
   for (size_t i = 0; i < size; ++i) {
-    auto element = guarded([&] { return combine((*x)[x->size() == 1 ? 0 : i], (*y)[y->size() == 1 ? 0 : i]); });
+    auto element = guarded([&] {
+      return combine((*x)[x->size() == 1 ? 0 : i], (*y)[y->size() == 1 ? 0 : i], ranges);
+    });
     if (!element) return {};
     out.push_back(std::move(*element));
   }
   return out;
 }
-std::optional<std::vector<Expr>> map_content(const ValueInfo& a, std::optional<Expr> (*f)(const Expr&)) {
+std::optional<std::vector<Expr>> map_content(const ValueInfo& a,
+                                             std::optional<Expr> (*f)(const Expr&, const Ranges&),
+                                             const Ranges& ranges) {
   auto x = a.ints();
   if (!x) return {};
   for (Expr& e : *x) {
-    auto element = guarded([&] { return f(e); });
+    auto element = guarded([&] { return f(e, ranges); });
     if (!element) return {};
     e = std::move(*element);
   }
   return x;
+}
+
+void set_content(ValueInfo& out, std::optional<std::vector<Expr>> content) {
+  Interval exact;
+  switch (out.dtype) {
+    case DType::i64:
+      exact = {INT64_MIN, INT64_MAX};
+      break;
+    case DType::i32:
+      exact = {INT32_MIN, INT32_MAX};
+      break;
+    case DType::f64:
+      exact = {-(int64_t{1} << 53), int64_t{1} << 53};
+      break;
+    case DType::f32:
+      exact = {-(1 << 24), 1 << 24};
+      break;
+    case DType::boolean:
+      exact = {0, 1};
+      break;
+    default:
+      return;
+  }
+  // Expressions of symbols are extents or close to them, far from these limits.
+  for (size_t i = 0; content && i < content->size(); ++i) {
+    const Expr& e = (*content)[i];
+    if (e.is_constant() && (e.constant() < exact.low || e.constant() > exact.high)) return;
+  }
+  out.content = std::move(content);
 }
 
 void infer_broadcast(InferContext& ctx, Combine combine) {
@@ -71,22 +107,28 @@ void infer_broadcast(InferContext& ctx, Combine combine) {
   const ValueInfo &a = ctx.in(0), &b = ctx.in(1);
   ctx.out().dtype = a.dtype;
   ctx.out().shape = ctx.broadcast(a.shape, b.shape);
-  if (combine) ctx.out().content = combine_contents(a, b, combine);
+  if (combine) set_content(ctx.out(), combine_contents(a, b, combine, ctx.ranges));
 }
 
-std::optional<Expr> truncating_div(const Expr& a, const Expr& b) {
+std::optional<Expr> truncating_div(const Expr& a, const Expr& b, const Ranges& ranges) {
   if (b.is(0)) return {};
   // Rounding does not matter where nothing is rounded.
   Expr quotient;
   if (b.is_constant() && divides(b, a, &quotient)) return quotient;
-  const Interval ab = a.bounds({}), bb = b.bounds({});
-  const int sign_a = ab.low >= 0 ? 1 : ab.high <= 0 ? -1 : 0, sign_b = bb.low >= 0 ? 1 : bb.high <= 0 ? -1 : 0;
+  const Interval ab = a.bounds(ranges), bb = b.bounds(ranges);
+  const int sign_a = ab.low >= 0    ? 1
+                     : ab.high <= 0 ? -1
+                                    : 0,
+            sign_b = bb.low >= 0    ? 1
+                     : bb.high <= 0 ? -1
+                                    : 0;
   if (sign_a == 0 || sign_b == 0) return {};
   const Expr magnitude = floordiv(sign_a > 0 ? a : -a, sign_b > 0 ? b : -b);
   return sign_a == sign_b ? magnitude : -magnitude;
 }
 
-BroadcastRows::BroadcastRows(const Dims& out, const std::vector<Dims>& inputs) : strides_(inputs.size()), at_(inputs.size(), 0) {
+BroadcastRows::BroadcastRows(const Dims& out, const std::vector<Dims>& inputs)
+    : strides_(inputs.size()), at_(inputs.size(), 0) {
   const size_t n = inputs.size();
   std::vector<Dims> full(n, Dims(out.size(), 0));
   for (size_t k = 0; k < n; ++k) {
@@ -105,8 +147,10 @@ BroadcastRows::BroadcastRows(const Dims& out, const std::vector<Dims>& inputs) :
       extents_.push_back(out[d]);
     }
     for (size_t k = 0; k < n; ++k) {
-      if (merge) strides_[k].back() = full[k][d];
-      else strides_[k].push_back(full[k][d]);
+      if (merge)
+        strides_[k].back() = full[k][d];
+      else
+        strides_[k].push_back(full[k][d]);
     }
   }
   if (extents_.empty()) {
@@ -127,15 +171,37 @@ void BroadcastRows::next() {
   }
 }
 
-OpDef unary_op(const char* name, int version, void (*reference)(RunContext&), std::vector<Sample> (*samples)(),
-               Traits traits, std::vector<AttrSpec> attrs, void (*infer)(InferContext&)) {
-  return {.name = name, .domain = "", .version = version, .attrs = std::move(attrs), .min_inputs = 1, .max_inputs = 1,
-          .min_outputs = 1, .max_outputs = 1, .traits = traits, .infer = infer, .reference = reference, .samples = samples};
+OpDef unary_op(const char* name, int version, void (*reference)(RunContext&),
+               std::vector<Sample> (*samples)(), Traits traits, std::vector<AttrSpec> attrs,
+               void (*infer)(InferContext&)) {
+  return {.name = name,
+          .domain = "",
+          .version = version,
+          .attrs = std::move(attrs),
+          .min_inputs = 1,
+          .max_inputs = 1,
+          .min_outputs = 1,
+          .max_outputs = 1,
+          .traits = traits,
+          .infer = infer,
+          .reference = reference,
+          .samples = samples};
 }
-OpDef binary_op(const char* name, int version, void (*infer)(InferContext&), void (*reference)(RunContext&),
-                std::vector<Sample> (*samples)(), Traits traits, std::vector<AttrSpec> attrs) {
-  return {.name = name, .domain = "", .version = version, .attrs = std::move(attrs), .min_inputs = 2, .max_inputs = 2,
-          .min_outputs = 1, .max_outputs = 1, .traits = traits, .infer = infer, .reference = reference, .samples = samples};
+OpDef binary_op(const char* name, int version, void (*infer)(InferContext&),
+                void (*reference)(RunContext&), std::vector<Sample> (*samples)(), Traits traits,
+                std::vector<AttrSpec> attrs) {
+  return {.name = name,
+          .domain = "",
+          .version = version,
+          .attrs = std::move(attrs),
+          .min_inputs = 2,
+          .max_inputs = 2,
+          .min_outputs = 1,
+          .max_outputs = 1,
+          .traits = traits,
+          .infer = infer,
+          .reference = reference,
+          .samples = samples};
 }
 
 }  // namespace vitrail

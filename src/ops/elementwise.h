@@ -22,16 +22,23 @@ void require_numeric(InferContext& ctx, size_t i = 0);
 void require_same_type(InferContext& ctx, size_t i);
 
 /// Symbolic value of an element from those of the operands, or nothing when it has no expression.
-using Combine = std::optional<Expr> (*)(const Expr&, const Expr&);
+/// The ranges are those of the symbols.
+using Combine = std::optional<Expr> (*)(const Expr&, const Expr&, const Ranges&);
 /// Output is the broadcast of inputs 0 and 1 in the type of input 0; contents are combined with
 /// `combine` when both are known.
 void infer_broadcast(InferContext& ctx, Combine combine = nullptr);
 /// Contents of two broadcast operands combined; nothing when one is unknown or has no expression.
-std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const ValueInfo& b, Combine combine);
+std::optional<std::vector<Expr>> combine_contents(const ValueInfo& a, const ValueInfo& b,
+                                                  Combine combine, const Ranges& ranges);
 /// The same for one operand.
-std::optional<std::vector<Expr>> map_content(const ValueInfo& a, std::optional<Expr> (*f)(const Expr&));
+std::optional<std::vector<Expr>> map_content(const ValueInfo& a,
+                                             std::optional<Expr> (*f)(const Expr&, const Ranges&),
+                                             const Ranges& ranges);
+/// Sets the content of an output whose type is set, unless that type rounds or wraps some element:
+/// types of 16 bits or less keep none.
+void set_content(ValueInfo& out, std::optional<std::vector<Expr>> content);
 /// C++'s a / b (towards zero) where the signs of both are known, otherwise nothing.
-std::optional<Expr> truncating_div(const Expr& a, const Expr& b);
+std::optional<Expr> truncating_div(const Expr& a, const Expr& b, const Ranges& ranges);
 
 // ---------------------------------------------------------------- loops
 /// Walks a broadcast row by row. Extents that every input walks alike are merged, so rows are long.
@@ -87,7 +94,8 @@ void map_any(RunContext& ctx, const char* op, F f) {
 /// f(a[i], b[i]) with broadcasting for tensors of one type; `Out` as above.
 template <typename Out = void, typename F>
 Tensor broadcast_tensors(const Tensor& a, const Tensor& b, const char* op, F f) {
-  require(a.dtype() == b.dtype(), Code::bad_input, "{}: inputs are {} and {}", op, name_of(a.dtype()), name_of(b.dtype()));
+  require(a.dtype() == b.dtype(), Code::bad_input, "{}: inputs are {} and {}", op,
+          name_of(a.dtype()), name_of(b.dtype()));
   const Dims dims = broadcast(a.dims(), b.dims());
   Tensor out;
   with_type(a.dtype(), op, [&](auto tag) {
@@ -135,11 +143,12 @@ T to_element(double value) {
 
 // ---------------------------------------------------------------- definitions
 /// An op of one input and one output of equal shape.
-OpDef unary_op(const char* name, int version, void (*reference)(RunContext&), std::vector<Sample> (*samples)(),
-               Traits traits = {.elementwise = true}, std::vector<AttrSpec> attrs = {},
-               void (*infer)(InferContext&) = infer_float);
+OpDef unary_op(const char* name, int version, void (*reference)(RunContext&),
+               std::vector<Sample> (*samples)(), Traits traits = {.elementwise = true},
+               std::vector<AttrSpec> attrs = {}, void (*infer)(InferContext&) = infer_float);
 /// An op of two inputs that broadcast.
-OpDef binary_op(const char* name, int version, void (*infer)(InferContext&), void (*reference)(RunContext&),
-                std::vector<Sample> (*samples)(), Traits traits = {.elementwise = true}, std::vector<AttrSpec> attrs = {});
+OpDef binary_op(const char* name, int version, void (*infer)(InferContext&),
+                void (*reference)(RunContext&), std::vector<Sample> (*samples)(),
+                Traits traits = {.elementwise = true}, std::vector<AttrSpec> attrs = {});
 
 }  // namespace vitrail

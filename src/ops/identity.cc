@@ -16,7 +16,8 @@ void infer_dropout(InferContext& ctx) {
   infer_float(ctx);
   if (ctx.has(2)) {
     const auto training = ctx.in(2).ints();
-    require(training && training->size() == 1 && (*training)[0].is(0), Code::unsupported, "training mode (input 2 must be a constant false)");
+    require(training && training->size() == 1 && (*training)[0].is(0), Code::unsupported,
+            "training mode (input 2 must be a constant false)");
   }
   if (ctx.outputs.size() < 2) return;
   ctx.out(1).dtype = DType::boolean;
@@ -30,16 +31,29 @@ void dropout(RunContext& ctx) {
 }
 
 std::vector<Sample> identity_samples() {
-  return {{.inputs = {{.dims = {3, 5}}}}, {.inputs = {{.dtype = DType::i64, .dims = {3}, .low = 0, .high = 9}}}};
+  return {{.inputs = {{.dims = {3, 5}}}},
+          {.inputs = {{.dtype = DType::i64, .dims = {3}, .low = 0, .high = 9}}}};
 }
 std::vector<Sample> dropout_samples() {
   const SampleInput x{.dims = {3, 5}}, ratio{.dims = {}, .fixed = Tensor::scalar(0.25f)};
-  const SampleInput training{.dtype = DType::boolean, .dims = {}, .fixed = Tensor::scalar<bool>(false)};
-  return {{.inputs = {x}, .attrs = {{"seed", int64_t{7}}}}, {.inputs = {x, ratio, training}, .outputs = 2}};
+  const SampleInput training{
+      .dtype = DType::boolean, .dims = {}, .fixed = Tensor::scalar<bool>(false)};
+  return {{.inputs = {x}, .attrs = {{"seed", int64_t{7}}}},
+          {.inputs = {x, ratio, training}, .outputs = 2}};
 }
 }  // namespace
-extern const OpDef dropout_op{.name = "Dropout", .domain = "", .version = 12, .attrs = {{"seed", AttrKind::integer}},
-                              .min_inputs = 1, .max_inputs = 3, .min_outputs = 1, .max_outputs = 2,
-                              .traits = {.elementwise = true}, .infer = infer_dropout, .reference = dropout, .samples = dropout_samples};
-extern const OpDef identity_op = unary_op("Identity", 1, identity, identity_samples, {.elementwise = true, .view = true}, {}, infer_identity);
+extern const OpDef dropout_op{.name = "Dropout",
+                              .domain = "",
+                              .version = 12,
+                              .attrs = {{"seed", AttrKind::integer}},
+                              .min_inputs = 1,
+                              .max_inputs = 3,
+                              .min_outputs = 1,
+                              .max_outputs = 2,
+                              .traits = {.elementwise = true},
+                              .infer = infer_dropout,
+                              .reference = dropout,
+                              .samples = dropout_samples};
+extern const OpDef identity_op = unary_op("Identity", 1, identity, identity_samples,
+                                          {.elementwise = true, .view = true}, {}, infer_identity);
 }  // namespace vitrail

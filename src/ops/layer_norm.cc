@@ -13,8 +13,10 @@ void require_broadcasts(InferContext& ctx, size_t i) {
   require_same_type(ctx, i);
   const Shape both = ctx.broadcast(x, part);
   bool same = both.size() == x.size();
-  for (size_t d = 0; same && d < x.size(); ++d) same = both[d] == x[d] || !both[d].is_constant() || !x[d].is_constant();
-  require(same, Code::bad_input, "input {} of shape {} does not broadcast to {}", i, to_string(part), to_string(x));
+  for (size_t d = 0; same && d < x.size(); ++d)
+    same = both[d] == x[d] || !both[d].is_constant() || !x[d].is_constant();
+  require(same, Code::bad_input, "input {} of shape {} does not broadcast to {}", i,
+          to_string(part), to_string(x));
 }
 void infer(InferContext& ctx) {
   infer_float(ctx);
@@ -54,7 +56,9 @@ std::vector<Statistics> normalize(RunContext& ctx, const char* op, F statistics)
     for (BroadcastRows row(x.dims(), {scale.dims(), bias.dims()}); !row.done(); row.next())
       for (int64_t i = 0; i < row.length(); ++i, ++element) {
         const Statistics& s = rows[static_cast<size_t>(element / length)];
-        to[element] = static_cast<T>((from[element] - s.mean) * s.scale * scales[row.at(0) + i * row.step(0)] + biases[row.at(1) + i * row.step(1)]);
+        to[element] = static_cast<T>((from[element] - s.mean) * s.scale *
+                                         scales[row.at(0) + i * row.step(0)] +
+                                     biases[row.at(1) + i * row.step(1)]);
       }
   });
   return rows;
@@ -71,10 +75,14 @@ void layer_norm(RunContext& ctx) {
   });
   const Tensor& x = ctx.in(0);
   Dims dims = x.dims();
-  for (auto d = static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis", -1), x.rank(), "axis")); d < dims.size(); ++d) dims[d] = 1;
+  for (auto d =
+           static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis", -1), x.rank(), "axis"));
+       d < dims.size(); ++d)
+    dims[d] = 1;
   for (size_t o = 1; o < ctx.outputs.size(); ++o) {
     Tensor out(DType::f64, dims);
-    for (size_t r = 0; r < rows.size(); ++r) out.mutable_data<double>()[r] = o == 1 ? rows[r].mean : rows[r].scale;
+    for (size_t r = 0; r < rows.size(); ++r)
+      out.mutable_data<double>()[r] = o == 1 ? rows[r].mean : rows[r].scale;
     ctx.out(o) = out.cast(x.dtype());
   }
 }
@@ -89,20 +97,42 @@ void rms_norm(RunContext& ctx) {
 
 std::vector<Sample> rms_samples() {
   return {{.inputs = {{.dims = {2, 3, 17}}, {.dims = {17}}}},
-          {.inputs = {{.dims = {2, 3, 5}}, {.dims = {3, 5}}}, .attrs = {{"axis", int64_t{1}}, {"epsilon", 0.125}, {"stash_type", int64_t{1}}}},
+          {.inputs = {{.dims = {2, 3, 5}}, {.dims = {3, 5}}},
+           .attrs = {{"axis", int64_t{1}}, {"epsilon", 0.125}, {"stash_type", int64_t{1}}}},
           {.inputs = {{.dims = {2, 3, 5}}, {.dims = {1}}}}};
 }
 std::vector<Sample> layer_samples() {
   auto cases = rms_samples();
-  cases.push_back({.inputs = {{.dims = {2, 3, 5}}, {.dims = {3, 5}}, {.dims = {3, 5}}}, .attrs = {{"axis", int64_t{-2}}}, .outputs = 3});
+  cases.push_back({.inputs = {{.dims = {2, 3, 5}}, {.dims = {3, 5}}, {.dims = {3, 5}}},
+                   .attrs = {{"axis", int64_t{-2}}},
+                   .outputs = 3});
   return cases;
 }
-const std::vector<AttrSpec> kAttrs = {{"axis", AttrKind::integer}, {"epsilon", AttrKind::number}, {"stash_type", AttrKind::integer}};
+const std::vector<AttrSpec> kAttrs = {
+    {"axis", AttrKind::integer}, {"epsilon", AttrKind::number}, {"stash_type", AttrKind::integer}};
 }  // namespace
-extern const OpDef layer_normalization_op{.name = "LayerNormalization", .domain = "", .version = 17, .attrs = kAttrs,
-                                          .min_inputs = 2, .max_inputs = 3, .min_outputs = 1, .max_outputs = 3,
-                                          .traits = {.reduction = true}, .infer = infer, .reference = layer_norm, .samples = layer_samples};
-extern const OpDef rms_normalization_op{.name = "RMSNormalization", .domain = "", .version = 23, .attrs = kAttrs,
-                                        .min_inputs = 2, .max_inputs = 2, .min_outputs = 1, .max_outputs = 1,
-                                        .traits = {.reduction = true}, .infer = infer, .reference = rms_norm, .samples = rms_samples};
+extern const OpDef layer_normalization_op{.name = "LayerNormalization",
+                                          .domain = "",
+                                          .version = 17,
+                                          .attrs = kAttrs,
+                                          .min_inputs = 2,
+                                          .max_inputs = 3,
+                                          .min_outputs = 1,
+                                          .max_outputs = 3,
+                                          .traits = {.reduction = true},
+                                          .infer = infer,
+                                          .reference = layer_norm,
+                                          .samples = layer_samples};
+extern const OpDef rms_normalization_op{.name = "RMSNormalization",
+                                        .domain = "",
+                                        .version = 23,
+                                        .attrs = kAttrs,
+                                        .min_inputs = 2,
+                                        .max_inputs = 2,
+                                        .min_outputs = 1,
+                                        .max_outputs = 1,
+                                        .traits = {.reduction = true},
+                                        .infer = infer,
+                                        .reference = rms_norm,
+                                        .samples = rms_samples};
 }  // namespace vitrail

@@ -18,8 +18,9 @@ class Ops : public testing::TestWithParam<const OpDef*> {};
 std::string describe(const Sample& sample) {
   std::string out;
   for (const SampleInput& in : sample.inputs)
-    out += in.absent ? "absent " : std::string(name_of(in.fixed.defined() ? in.fixed.dtype() : in.dtype)) +
-                                       to_string(in.fixed.defined() ? in.fixed.dims() : in.dims) + " ";
+    out += in.absent ? "absent "
+                     : std::string(name_of(in.fixed.defined() ? in.fixed.dtype() : in.dtype)) +
+                           to_string(in.fixed.defined() ? in.fixed.dims() : in.dims) + " ";
   for (const auto& [name, value] : sample.attrs.all()) out += name + " ";
   return out;
 }
@@ -37,12 +38,14 @@ TEST_P(Ops, DefinitionIsComplete) {
     EXPECT_LE(static_cast<int>(sample.inputs.size()), op.max_inputs);
     for (const auto& [name, value] : sample.attrs.all()) {
       used.insert(name);
-      const auto spec = std::find_if(op.attrs.begin(), op.attrs.end(), [&](const AttrSpec& s) { return s.name == name; });
+      const auto spec = std::find_if(op.attrs.begin(), op.attrs.end(),
+                                     [&](const AttrSpec& s) { return s.name == name; });
       ASSERT_NE(spec, op.attrs.end()) << "attribute " << name << " is not in the schema";
       EXPECT_EQ(static_cast<size_t>(spec->kind), value.index()) << name;
     }
   }
-  for (const AttrSpec& spec : op.attrs) EXPECT_TRUE(used.contains(spec.name)) << "no sample sets attribute " << spec.name;
+  for (const AttrSpec& spec : op.attrs)
+    EXPECT_TRUE(used.contains(spec.name)) << "no sample sets attribute " << spec.name;
 }
 
 TEST_P(Ops, InferredIsWhatRuns) {
@@ -61,7 +64,8 @@ TEST_P(Ops, InferredIsWhatRuns) {
       if (!inferred[i].content) continue;
       ASSERT_EQ(static_cast<int64_t>(inferred[i].content->size()), results[i].size());
       for (int64_t e = 0; e < results[i].size(); ++e)
-        EXPECT_EQ((*inferred[i].content)[static_cast<size_t>(e)].constant(), results[i].number_at(e));
+        EXPECT_EQ((*inferred[i].content)[static_cast<size_t>(e)].constant(),
+                  results[i].number_at(e));
     }
   }
 }
@@ -74,7 +78,9 @@ TEST_P(Ops, SymbolicShapesEvaluate) {
     SCOPED_TRACE(describe(sample));
     const auto inputs = draw_inputs(sample);
     std::vector<ValueInfo> infos(inputs.size());
-    InferContext ctx{sample.attrs, {}, std::vector<ValueInfo>(static_cast<size_t>(sample.outputs)), op.name, {}, {}, {}};
+    InferContext ctx{
+        sample.attrs, {}, std::vector<ValueInfo>(static_cast<size_t>(sample.outputs)), op.name, {},
+        {},           {}};
     Bindings bindings;
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i].defined()) {
@@ -108,7 +114,8 @@ TEST_P(Ops, SymbolicShapesEvaluate) {
     if (data) continue;
     const auto results = run_reference(op, sample.attrs, inputs, sample.outputs);
     for (size_t i = 0; i < results.size(); ++i)
-      EXPECT_EQ(to_string(eval(ctx.outputs[i].shape, bindings)), to_string(results[i].dims())) << to_string(ctx.outputs[i].shape);
+      EXPECT_EQ(to_string(eval(ctx.outputs[i].shape, bindings)), to_string(results[i].dims()))
+          << to_string(ctx.outputs[i].shape);
     for (const Equality& e : ctx.equalities) EXPECT_EQ(e.a.eval(bindings), e.b.eval(bindings));
   }
 }
@@ -122,7 +129,9 @@ TEST_P(Ops, Float32AgreesWithFloat64) {
   for (const Sample& sample : op.samples()) {
     SCOPED_TRACE(describe(sample));
     auto inputs = draw_inputs(sample);
-    const bool floats = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.defined() && t.dtype() == DType::f32; });
+    const bool floats = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) {
+      return t.defined() && t.dtype() == DType::f32;
+    });
     if (!floats) continue;
     const auto narrow = run_reference(op, sample.attrs, inputs, sample.outputs);
     for (Tensor& t : inputs)
@@ -132,7 +141,8 @@ TEST_P(Ops, Float32AgreesWithFloat64) {
       ASSERT_EQ(narrow[i].dims(), wide[i].dims());
       double largest = 0;
       for (int64_t e = 0; e < wide[i].size(); ++e)
-        if (std::isfinite(wide[i].number_at(e))) largest = std::max(largest, std::fabs(wide[i].number_at(e)));
+        if (std::isfinite(wide[i].number_at(e)))
+          largest = std::max(largest, std::fabs(wide[i].number_at(e)));
       for (int64_t e = 0; e < wide[i].size(); ++e) {
         const double a = narrow[i].number_at(e), b = wide[i].number_at(e);
         if (std::isfinite(b)) {
@@ -147,7 +157,9 @@ TEST_P(Ops, Float32AgreesWithFloat64) {
 
 std::string test_name(const testing::TestParamInfo<const OpDef*>& instance) {
   std::string name = std::string(instance.param->domain) + instance.param->name;
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); },
+      '_');
   return name;
 }
 std::vector<const OpDef*> ops_with_reference() {

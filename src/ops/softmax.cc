@@ -15,7 +15,8 @@ void infer(InferContext& ctx) {
 template <typename Finish>
 void along_axis(RunContext& ctx, const char* op, Finish finish) {
   const Tensor& x = ctx.in(0);
-  const AxisSplit split = split_at(x.dims(), normalize_axis(ctx.attrs.integer("axis", -1), x.rank(), "axis"));
+  const AxisSplit split =
+      split_at(x.dims(), normalize_axis(ctx.attrs.integer("axis", -1), x.rank(), "axis"));
   with_float_type(x.dtype(), op, [&](auto tag) {
     using T = decltype(tag);
     ctx.out() = Tensor(x.dtype(), x.dims());
@@ -24,7 +25,8 @@ void along_axis(RunContext& ctx, const char* op, Finish finish) {
         const T* from = x.data<T>() + o * split.extent * split.inner + i;
         T* to = ctx.out().template mutable_data<T>() + o * split.extent * split.inner + i;
         double largest = -INFINITY, sum = 0;
-        for (int64_t a = 0; a < split.extent; ++a) largest = std::fmax(largest, from[a * split.inner]);
+        for (int64_t a = 0; a < split.extent; ++a)
+          largest = std::fmax(largest, from[a * split.inner]);
         for (int64_t a = 0; a < split.extent; ++a) sum += std::exp(from[a * split.inner] - largest);
         for (int64_t a = 0; a < split.extent; ++a)
           to[a * split.inner] = static_cast<T>(finish(from[a * split.inner] - largest, sum));
@@ -39,12 +41,15 @@ void log_softmax(RunContext& ctx) {
 }
 
 std::vector<Sample> samples() {
-  return {{.inputs = {{.dims = {2, 3, 7}, .low = -4, .high = 4}}},
-          {.inputs = {{.dims = {2, 3, 7}, .low = -4, .high = 4}}, .attrs = {{"axis", int64_t{1}}}},
-          {.inputs = {{.dims = {4, 5}, .low = -2000, .high = 2000}}, .attrs = {{"axis", int64_t{-2}}}}};
+  return {
+      {.inputs = {{.dims = {2, 3, 7}, .low = -4, .high = 4}}},
+      {.inputs = {{.dims = {2, 3, 7}, .low = -4, .high = 4}}, .attrs = {{"axis", int64_t{1}}}},
+      {.inputs = {{.dims = {4, 5}, .low = -2000, .high = 2000}}, .attrs = {{"axis", int64_t{-2}}}}};
 }
 const std::vector<AttrSpec> kAttrs = {{"axis", AttrKind::integer}};
 }  // namespace
-extern const OpDef log_softmax_op = unary_op("LogSoftmax", 13, log_softmax, samples, {.reduction = true}, kAttrs, infer);
-extern const OpDef softmax_op = unary_op("Softmax", 13, softmax, samples, {.reduction = true}, kAttrs, infer);
+extern const OpDef log_softmax_op =
+    unary_op("LogSoftmax", 13, log_softmax, samples, {.reduction = true}, kAttrs, infer);
+extern const OpDef softmax_op =
+    unary_op("Softmax", 13, softmax, samples, {.reduction = true}, kAttrs, infer);
 }  // namespace vitrail
