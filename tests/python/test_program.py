@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program `vitrail` from end to end: zoo, build, run, compare, inspect, bench, and how it fails."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import CVT_MODELS, Golden
+
+BUILD = Path(os.environ.get("VITRAIL_BUILD", Path(__file__).resolve().parents[2] / "build"))
+VITRAIL = BUILD / "vitrail"
+
+pytestmark = pytest.mark.skipif(not VITRAIL.exists(), reason=f"{VITRAIL} is not built")
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+
+def vitrail(*arguments, code=0, level=None):
+    """Runs the program, expects an exit code, returns what it printed (stdout and stderr)."""
+    environment = dict(os.environ)
+    if level:
+        environment["VITRAIL_MAX_ISA"] = level
+    command = [str(VITRAIL), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Models and plans that several tests share."""
+    return tmp_path_factory.mktemp("program")
+
+
+@pytest.fixture(scope="session")
+def cvt13(folder):
+    """(model, plan) of CvT-13 for batches of 1 to 4."""
+    model, plan = folder / "cvt13.onnx", folder / "cvt13.vitrail"
+    vitrail("zoo", "export", "cvt13", "-o", model)
+    vitrail("build", model, "-o", plan, "--shapes", "input:1..1..4x3x224x224")
+    return model, plan
+
+
+def outputs(plan, image, folder, level=None):
+    """Outputs of a plan or model for one input, by name."""
+    inputs, results = folder / "in.npz", folder / "out.npz"
+    np.savez(inputs, input=image)
+    shape = "input:" + "x".join(map(str, image.shape))
+    arguments = [] if str(plan).endswith(".vitrail") else ["--shapes", shape]
+    vitrail("run", plan, "--inputs", inputs, "--outputs", results, *arguments, level=level)
+    with np.load(results) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_cvt13_golden_at_every_level(cvt13, folder, level):
+    golden = Golden("cvt13")
+    got = outputs(cvt13[1], golden.input("224x224"), folder, level)["logits"]
+    assert golden.max_difference("224x224", "logits", got) <= golden.tolerance("224x224", "logits")
+    error = np.abs(got.ravel() - golden.arrays("224x224")["logits"].ravel())
+    assert error.mean() <= 1e-6 and np.median(error) <= 8.4e-7
+
+
+def test_cvt13_golden_of_a_batch_of_two(cvt13, folder):
+    golden = Golden("cvt13")
+    got = outputs(cvt13[1], golden.input("224x224", batch=2), folder)["logits"]
+    difference = np.abs(got - golden.arrays("224x224")["logits_b2"]).max()
+    assert difference <= golden.tolerance("224x224", "logits")
+
+
+@pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.slow) for name in CVT_MODELS[1:]])
+def test_other_cvt_goldens(model, folder):
+    golden = Golden(model)
+    case = next(iter(golden.cases))
+    onnx = folder / f"{model}.onnx"
+    vitrail("zoo", "export", model, "--batch", 1, "-o", onnx)
+    got = outputs(onnx, golden.input(case), folder)["logits"]
+    assert golden.max_difference(case, "logits", got) <= golden.tolerance(case, "logits")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("case", ["64x72", "60x62", pytest.param("512x482", marks=pytest.mark.slow)])
+def test_mst_plus_plus_golden_of_one_dynamic_plan(folder, case, level):
+    model, plan = folder / "mst.onnx", folder / "mst.vitrail"
+    if not plan.exists():
+        vitrail("zoo", "export", "mst_plus_plus", "-o", model)
+        vitrail("build", model, "-o", plan, "--shapes", "input:1x3x40..64..512x40..72..512")
+    golden = Golden("mst_plus_plus")
+    got = outputs(plan, golden.input(case), folder, level)["output"]
+    assert golden.max_difference(case, "output", got) <= golden.tolerance(case, "output")
+
+
+def test_export_agrees_with_onnx_runtime(cvt13, folder):
+    runtime = pytest.importorskip("onnxruntime")
+    golden = Golden("cvt13")
+    session = runtime.InferenceSession(str(cvt13[0]), providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {"input": golden.input("224x224")})[0]
+    ours = outputs(cvt13[1], golden.input("224x224"), folder)["logits"]
+    assert np.abs(ours - theirs).max() <= 2 * golden.tolerance("224x224", "logits")
+
+
+def test_compare_tells_agreement_and_difference(cvt13, folder):
+    shapes = ("--shapes", "input:1x3x224x224")
+    assert "PASSED" in vitrail("compare", cvt13[1], cvt13[0], *shapes)
+    np.savez(folder / "wrong.npz", logits=np.zeros((1, 1000), np.float32))
+    assert "FAILED" in vitrail("compare", folder / "wrong.npz", cvt13[0], *shapes, code=8)
+
+
+def test_inspect_names_layers_and_refusals(cvt13):
+    told = json.loads(vitrail("inspect", cvt13[1], "--json", "--why"))
+    target = told["targets"][0]
+    assert target["ranges"] == [{"symbol": "N", "min": 1, "opt": 1, "max": 4}]
+    families = [layer.get("family") for layer in target["layers"]]
+    assert families.count("attention") == 13 and None not in families
+    assert all(layer["kernels"] for layer in target["layers"])
+    assert "13 attention" not in vitrail("inspect", cvt13[0])
+
+
+def test_bench_writes_its_figures(cvt13, folder):
+    figures = folder / "bench.json"
+    text = vitrail("bench", cvt13[1], "--duration", 0, "--warmUp", 0, "--iterations", 2, "--json", figures)
+    assert "=== Performance summary ===" in text and "percentile(99%)" in text
+    told = json.loads(figures.read_text())
+    assert told["latency_ms"]["min"] <= told["latency_ms"]["median"] <= told["latency_ms"]["p99"]
+    assert told["peak_memory_mib"] > 0 and told["load_ms"] > 0
+
+
+def test_photographs_end_in_classes_and_cubes(cvt13, folder):
+    image = pytest.importorskip("PIL.Image")
+    photo = folder / "photo.png"
+    rng = np.random.default_rng(5)
+    image.fromarray(rng.integers(0, 256, (80, 90, 3), np.uint8)).save(photo)
+    text = vitrail("run", cvt13[1], photo, "--top", 3)
+    assert text.count("class ") == 3 and "mean nothing" in text
+    model = folder / "mst80.onnx"
+    vitrail("zoo", "export", "mst_plus_plus", "--batch", 1, "--size", "80x90", "-o", model)
+    vitrail("run", model, photo, "--folder", folder, "--bands", "0,30")
+    assert np.load(folder / "photo.cube.npy").shape == (31, 80, 90)
+    assert image.open(folder / "photo.false-color.png").size == (90, 80)
+    assert image.open(folder / "photo.band30.png").size == (90, 80)
+
+
+def test_wrong_use_and_bad_files_have_their_exit_codes(cvt13, folder):
+    model, plan = cvt13
+    vitrail(code=2)
+    vitrail("biuld", code=2)
+    vitrail("build", model, "-o", folder / "x.vitrail", "--frobnicate", code=2)
+    assert "--shapes input:" in vitrail("build", model, "-o", folder / "x.vitrail", code=2)
+    for shapes in ("x:1x-3", "input:0x3x224x224", "input:1e99x3", "input:4..2x3x224x224", "photo:1x3x224x224"):
+        vitrail("build", model, "-o", folder / "x.vitrail", "--shapes", shapes, code=2)
+    vitrail("build", folder / "none.onnx", "-o", folder / "x.vitrail", code=6)
+    vitrail("build", model, "-o", model, "--shapes", "input:1x3x224x224", code=2)
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(64))
+    assert "JPEG" in vitrail("build", folder / "photo.jpg", "-o", folder / "x.vitrail", code=3)
+    (folder / "cut.vitrail").write_bytes(plan.read_bytes()[:5000])
+    vitrail("bench", folder / "cut.vitrail", code=3)
+    assert not (folder / "x.vitrail").exists()
+    image = np.zeros((5, 3, 224, 224), np.float32)
+    np.savez(folder / "five.npz", input=image)
+    told = vitrail("run", plan, "--inputs", folder / "five.npz", code=3)
+    assert "1..4" in told or "1 to 4" in told
