@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from golden import CVT_MODELS, Golden
 
 BUILD = Path(os.environ.get("VITRAIL_BUILD", Path(__file__).resolve().parents[2] / "build"))
@@ -61,7 +62,8 @@ def test_cvt13_golden_at_every_level(cvt13, folder, level):
     got = outputs(cvt13[1], golden.input("224x224"), folder, level)["logits"]
     assert golden.max_difference("224x224", "logits", got) <= golden.tolerance("224x224", "logits")
     error = np.abs(got.ravel() - golden.arrays("224x224")["logits"].ravel())
-    assert error.mean() <= 1e-6 and np.median(error) <= 8.4e-7
+    assert error.mean() <= 1e-6
+    assert np.median(error) <= 8.4e-7
 
 
 def test_cvt13_golden_of_a_batch_of_two(cvt13, folder):
@@ -114,7 +116,8 @@ def test_inspect_names_layers_and_refusals(cvt13):
     target = told["targets"][0]
     assert target["ranges"] == [{"symbol": "N", "min": 1, "opt": 1, "max": 4}]
     families = [layer.get("family") for layer in target["layers"]]
-    assert families.count("attention") == 13 and None not in families
+    assert families.count("attention") == 13
+    assert None not in families
     assert all(layer["kernels"] for layer in target["layers"])
     assert "13 attention" not in vitrail("inspect", cvt13[0])
 
@@ -122,10 +125,12 @@ def test_inspect_names_layers_and_refusals(cvt13):
 def test_bench_writes_its_figures(cvt13, folder):
     figures = folder / "bench.json"
     text = vitrail("bench", cvt13[1], "--duration", 0, "--warmUp", 0, "--iterations", 2, "--json", figures)
-    assert "=== Performance summary ===" in text and "percentile(99%)" in text
+    assert "=== Performance summary ===" in text
+    assert "percentile(99%)" in text
     told = json.loads(figures.read_text())
     assert told["latency_ms"]["min"] <= told["latency_ms"]["median"] <= told["latency_ms"]["p99"]
-    assert told["peak_memory_mib"] > 0 and told["load_ms"] > 0
+    assert told["peak_memory_mib"] > 0
+    assert told["load_ms"] > 0
 
 
 def test_photographs_end_in_classes_and_cubes(cvt13, folder):
@@ -134,7 +139,8 @@ def test_photographs_end_in_classes_and_cubes(cvt13, folder):
     rng = np.random.default_rng(5)
     image.fromarray(rng.integers(0, 256, (80, 90, 3), np.uint8)).save(photo)
     text = vitrail("run", cvt13[1], photo, "--top", 3)
-    assert text.count("class ") == 3 and "mean nothing" in text
+    assert text.count("class ") == 3
+    assert "mean nothing" in text
     model = folder / "mst80.onnx"
     vitrail("zoo", "export", "mst_plus_plus", "--batch", 1, "--size", "80x90", "-o", model)
     vitrail("run", model, photo, "--folder", folder, "--bands", "0,30")
