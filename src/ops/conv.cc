@@ -63,12 +63,8 @@ void reference(RunContext& ctx) {
     ctx.out() = Tensor(ctx.in(0).dtype(), s.out_dims);
     const T *x = ctx.in(0).data<T>(), *w = ctx.in(1).data<T>(), *bias = ctx.has(2) ? ctx.in(2).data<T>() : nullptr;
     T* out = ctx.out().mutable_data<T>();
-    if (fast::worthwhile(s)) return fast::conv(s, x, w, bias, out);
-    for_each_output(s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
-      double sum = bias ? static_cast<double>(bias[g * s.out_channels + m]) : 0;
-      for_each_tap(s, n, g, m, position, [&](int64_t i, int64_t k) { sum += static_cast<double>(x[i]) * static_cast<double>(w[k]); });
-      out[offset] = static_cast<T>(sum);
-    });
+    if (fast::worthwhile(s)) fast::conv(s, x, w, bias, out);
+    else plain_conv(s, x, w, bias, out);
   });
 }
 std::vector<Sample> samples() {

@@ -91,11 +91,7 @@ void reference(RunContext& ctx) {
     const auto plane = static_cast<size_t>(s.in_size()), channels = static_cast<size_t>(out_dims[1]);
     for (size_t i = 0; bias && i < sums.size(); ++i) sums[i] = static_cast<double>(bias[i / plane % channels]);
     if (fast::worthwhile(s)) fast::conv_transpose(s, x, w, sums.data());
-    else for_each_output(s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
-      for_each_tap(s, n, g, m, position, [&](int64_t i, int64_t k) {
-        sums[static_cast<size_t>(i)] += static_cast<double>(x[offset]) * static_cast<double>(w[k]);
-      });
-    });
+    else plain_conv_transpose(s, x, w, sums.data());
     T* out = ctx.out().mutable_data<T>();
     for (size_t i = 0; i < sums.size(); ++i) out[i] = static_cast<T>(sums[i]);
   });

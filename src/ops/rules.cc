@@ -88,6 +88,7 @@ std::vector<ValueInfo> apply_rule(const RunContext& ctx, const std::function<voi
   }
   for (ValueInfo& out : infer.outputs)
     if (ctx.has(0)) out.dtype = ctx.in(0).dtype();
+  infer.data_symbol = [](const std::string& hint, const Expr&) { return Expr::symbol(hint); };
   rule(infer);
   return std::move(infer.outputs);
 }

@@ -12,7 +12,7 @@ std::vector<bool> marked(const std::vector<int64_t>& axes, size_t rank) {
   return out;
 }
 // The rank of the result would depend on symbols when they might be 1; they are taken for longer.
-// (The importer makes the axes explicit, so that a batch of one keeps its axis.)
+// (Graph::infer makes the axes explicit, so that a batch of one keeps its axis.)
 void warn_of_kept(InferContext& ctx) {
   for (size_t i = 0; i < ctx.in(0).rank(); ++i)
     if (const Expr& e = ctx.in(0).shape[i]; !e.is_constant())
