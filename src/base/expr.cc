@@ -302,21 +302,24 @@ Interval Expr::bounds(const Ranges& ranges) const {
     high += product.high;
   }
   Interval out{clamp_bound(low), clamp_bound(high)};
-  // c * floordiv(a, b), b a positive constant that divides c, is c / b * (a - r) with 0 <= r < b. The
-  // terms of `a` may cancel others, as in 8 * ceildiv(H, 8) - H >= 0. One such term is replaced here,
-  // the next one by the recursion.
+  // With b a positive constant, b * (rest + c * floordiv(a, b)) is b * rest + c * (a - r) with
+  // 0 <= r < b. The terms of `a` may cancel others, as in 8 * ceildiv(H, 8) - H >= 0. One such term
+  // is replaced here, the next one by the recursion.
   for (const Monomial& term : poly_->terms) {
     if (term.factors.size() != 1 || term.factors[0]->kind != Kind::floordiv) continue;
     const Atom& atom = *term.factors[0];
-    if (!atom.b.is_constant() || atom.b.constant() <= 0 || term.coefficient % atom.b.constant() != 0) continue;
-    const int64_t scale = term.coefficient / atom.b.constant();
+    if (!atom.b.is_constant() || atom.b.constant() <= 0) continue;
+    const int64_t b = atom.b.constant(), c = term.coefficient;
     try {
-      const Interval rest = (*this + Expr(scale) * (atom.a - atom.b * floordiv(atom.a, atom.b))).bounds(ranges);
-      const __int128 most = static_cast<__int128>(scale) * (atom.b.constant() - 1);
-      if (rest.low > -Interval::kUnbounded) out.low = std::max(out.low, clamp_bound(rest.low - (scale > 0 ? most : 0)));
-      if (rest.high < Interval::kUnbounded) out.high = std::min(out.high, clamp_bound(rest.high - (scale > 0 ? 0 : most)));
+      const Expr rest = *this - Expr(c) * floordiv(atom.a, atom.b);
+      const Interval scaled = (atom.b * rest + Expr(c) * atom.a).bounds(ranges);
+      const __int128 most = static_cast<__int128>(c) * (b - 1);  // c * r at its other end
+      if (scaled.low > -Interval::kUnbounded)
+        out.low = std::max(out.low, -floor_divide(-clamp_bound(scaled.low - (c > 0 ? most : 0)), b));
+      if (scaled.high < Interval::kUnbounded)
+        out.high = std::min(out.high, floor_divide(clamp_bound(scaled.high - (c > 0 ? 0 : most)), b));
     } catch (const Error&) {
-      // The replaced expression leaves int64: the plain bounds stand.
+      // The scaled expression leaves int64: the plain bounds stand.
     }
     break;
   }

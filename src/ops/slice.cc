@@ -7,7 +7,8 @@
 
 namespace vitrail {
 namespace {
-// "To the end": exporters write INT64_MAX or INT32_MAX; no symbolic extent is as long.
+// "To the end": exporters write INT64_MAX or INT32_MAX, and their negatives for "before the start";
+// no symbolic extent is as long.
 constexpr int64_t kToTheEnd = INT32_MAX;
 
 struct Range {
@@ -18,8 +19,12 @@ struct Range {
 // Python's rule: negative indices count from the end. A symbolic index of unknown sign is assumed
 // not to be negative, which a guard checks.
 Expr from_front(InferContext& ctx, const Expr& index, const Expr& extent) {
+  if (index.is_constant() && !extent.is_constant()) {
+    if (index.constant() >= kToTheEnd) return extent;
+    if (index.constant() <= -kToTheEnd) return -1;
+  }
   const Interval bounds = index.bounds(ctx.ranges);
-  if (bounds.low >= 0) return index.is_constant() && index.constant() >= kToTheEnd && !extent.is_constant() ? extent : index;
+  if (bounds.low >= 0) return index;
   if (bounds.high < 0) return index + extent;
   ctx.equalities.push_back({min(index, 0), 0});
   return index;
