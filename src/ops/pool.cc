@@ -33,7 +33,10 @@ struct Planes {
 };
 Planes planes_of(const RunContext& ctx) {
   Planes p;
-  p.out_dims = to_dims(apply_rule(ctx, [&](InferContext& rule) { p.windows = as_three(fixed(infer_windows(rule))); })[0].shape);
+  p.out_dims = to_dims(
+      apply_rule(ctx,
+                 [&](InferContext& rule) { p.windows = as_three(fixed(infer_windows(rule))); })[0]
+          .shape);
   const Dims& dims = ctx.in(0).dims();
   p.in = as_three(Dims(dims.begin() + 2, dims.end()));
   p.count = dims[0] * dims[1];
@@ -58,8 +61,10 @@ void for_each_window(const Planes& p, Start start, Tap tap, Finish finish) {
                 const int64_t x = ox * ax.stride - ax.pad_begin + kx * ax.dilation;
                 const bool data = inside(z, 0) && inside(y, 1) && inside(x, 2);
                 // With ceil_mode a window may reach beyond the padding.
-                const bool padding = z < p.in[0] + az.pad_end && y < p.in[1] + ay.pad_end && x < p.in[2] + ax.pad_end;
-                if (padding) tap(data ? plane * p.in_size() + (z * p.in[1] + y) * p.in[2] + x : -1, z, y, x);
+                const bool padding = z < p.in[0] + az.pad_end && y < p.in[1] + ay.pad_end &&
+                                     x < p.in[2] + ax.pad_end;
+                if (padding)
+                  tap(data ? plane * p.in_size() + (z * p.in[1] + y) * p.in[2] + x : -1, z, y, x);
               }
           finish(plane);
         }
@@ -67,7 +72,8 @@ void for_each_window(const Planes& p, Start start, Tap tap, Finish finish) {
 
 void infer_max(InferContext& ctx) {
   const DType t = ctx.in(0).dtype;
-  require(is_float(t) || t == DType::i8 || t == DType::u8, Code::bad_input, "the input is {}, expected a float type, i8 or u8", name_of(t));
+  require(is_float(t) || t == DType::i8 || t == DType::u8, Code::bad_input,
+          "the input is {}, expected a float type, i8 or u8", name_of(t));
   const int64_t order = ctx.attrs.integer("storage_order", 0);
   require(order == 0 || order == 1, Code::bad_input, "storage_order is {}, expected 0 or 1", order);
   infer_windows(ctx);
@@ -80,7 +86,8 @@ void max_pool(RunContext& ctx) {
   const bool columns_first = ctx.attrs.integer("storage_order", 0) == 1;
   with_type(in.dtype(), "MaxPool", [&](auto tag) {
     using T = decltype(tag);
-    constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+    constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                               : std::numeric_limits<T>::lowest();
     Tensor values(in.dtype(), p.out_dims), indices(DType::i64, p.out_dims);
     const T* x = in.data<T>();
     T* to = values.mutable_data<T>();
@@ -91,9 +98,12 @@ void max_pool(RunContext& ctx) {
         p, [&] { best = kLowest, at = -1; },
         [&](int64_t offset, int64_t z, int64_t y, int64_t w) {
           // A NaN wins and stays.
-          if (offset < 0 || !(at < 0 || x[offset] > best || (x[offset] != x[offset] && best == best))) return;
+          if (offset < 0 ||
+              !(at < 0 || x[offset] > best || (x[offset] != x[offset] && best == best)))
+            return;
           best = x[offset];
-          at = columns_first ? offset / p.in_size() * p.in_size() + (w * p.in[1] + y) * p.in[0] + z : offset;
+          at = columns_first ? offset / p.in_size() * p.in_size() + (w * p.in[1] + y) * p.in[0] + z
+                             : offset;
         },
         [&](int64_t) {
           *to++ = best;
@@ -105,11 +115,23 @@ void max_pool(RunContext& ctx) {
 }
 using Ints = std::vector<int64_t>;
 std::vector<Sample> max_samples() {
-  return {{.inputs = {{.dims = {2, 3, 7, 8}}}, .attrs = {{"kernel_shape", Ints{3, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 0, 1, 1}}}, .outputs = 2},
-          {.inputs = {{.dims = {1, 2, 8, 9}}}, .attrs = {{"kernel_shape", Ints{3, 3}}, {"dilations", Ints{2, 1}}, {"storage_order", int64_t{1}}}, .outputs = 2},
-          {.inputs = {{.dims = {1, 2, 8, 9}}}, .attrs = {{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"ceil_mode", int64_t{1}}}},
-          {.inputs = {{.dims = {1, 2, 7, 5}}}, .attrs = {{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}, {"auto_pad", "SAME_UPPER"}}},
-          {.inputs = {{.dtype = DType::u8, .dims = {1, 2, 9}, .low = 0, .high = 255}}, .attrs = {{"kernel_shape", Ints{4}}}}};
+  return {
+      {.inputs = {{.dims = {2, 3, 7, 8}}},
+       .attrs = {{"kernel_shape", Ints{3, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 0, 1, 1}}},
+       .outputs = 2},
+      {.inputs = {{.dims = {1, 2, 8, 9}}},
+       .attrs = {{"kernel_shape", Ints{3, 3}},
+                 {"dilations", Ints{2, 1}},
+                 {"storage_order", int64_t{1}}},
+       .outputs = 2},
+      {.inputs = {{.dims = {1, 2, 8, 9}}},
+       .attrs = {{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"ceil_mode", int64_t{1}}}},
+      {.inputs = {{.dims = {1, 2, 7, 5}}},
+       .attrs = {{"kernel_shape", Ints{2, 2}},
+                 {"strides", Ints{2, 2}},
+                 {"auto_pad", "SAME_UPPER"}}},
+      {.inputs = {{.dtype = DType::u8, .dims = {1, 2, 9}, .low = 0, .high = 255}},
+       .attrs = {{"kernel_shape", Ints{4}}}}};
 }
 
 void infer_average(InferContext& ctx) {
@@ -139,11 +161,20 @@ void average_pool(RunContext& ctx) {
   });
 }
 std::vector<Sample> average_samples() {
-  return {{.inputs = {{.dims = {2, 3, 7, 8}}}, .attrs = {{"kernel_shape", Ints{3, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 0, 1, 1}}}},
+  return {{.inputs = {{.dims = {2, 3, 7, 8}}},
+           .attrs = {{"kernel_shape", Ints{3, 2}},
+                     {"strides", Ints{2, 2}},
+                     {"pads", Ints{1, 0, 1, 1}}}},
           {.inputs = {{.dims = {1, 2, 8, 9}}},
-           .attrs = {{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}, {"ceil_mode", int64_t{1}}, {"count_include_pad", int64_t{1}}}},
-          {.inputs = {{.dims = {1, 2, 8, 9}}}, .attrs = {{"kernel_shape", Ints{3, 3}}, {"dilations", Ints{2, 1}}}},
-          {.inputs = {{.dims = {1, 2, 7}}}, .attrs = {{"kernel_shape", Ints{2}}, {"strides", Ints{2}}, {"auto_pad", "SAME_LOWER"}}}};
+           .attrs = {{"kernel_shape", Ints{3, 3}},
+                     {"strides", Ints{2, 2}},
+                     {"pads", Ints{1, 1, 1, 1}},
+                     {"ceil_mode", int64_t{1}},
+                     {"count_include_pad", int64_t{1}}}},
+          {.inputs = {{.dims = {1, 2, 8, 9}}},
+           .attrs = {{"kernel_shape", Ints{3, 3}}, {"dilations", Ints{2, 1}}}},
+          {.inputs = {{.dims = {1, 2, 7}}},
+           .attrs = {{"kernel_shape", Ints{2}}, {"strides", Ints{2}}, {"auto_pad", "SAME_LOWER"}}}};
 }
 
 void infer_global(InferContext& ctx) {
@@ -161,44 +192,91 @@ void reduce_planes(RunContext& ctx, const char* op, double start, Step step, Fin
     using T = decltype(tag);
     ctx.out() = Tensor(in.dtype(), dims);
     const int64_t plane = element_count(Dims(in.dims().begin() + 2, in.dims().end()));
-    require(plane > 0 || ctx.out().size() == 0, Code::bad_input, "{} of an empty image {}", op, to_string(in.dims()));
+    require(plane > 0 || ctx.out().size() == 0, Code::bad_input, "{} of an empty image {}", op,
+            to_string(in.dims()));
     const T* x = in.data<T>();
     T* to = ctx.out().mutable_data<T>();
     for (int64_t i = 0; i < ctx.out().size(); ++i) {
       double state = start;
-      for (int64_t j = 0; j < plane; ++j) state = step(state, static_cast<double>(x[i * plane + j]));
+      for (int64_t j = 0; j < plane; ++j)
+        state = step(state, static_cast<double>(x[i * plane + j]));
       to[i] = static_cast<T>(finish(state, static_cast<double>(plane)));
     }
   });
 }
 void global_average(RunContext& ctx) {
-  reduce_planes(ctx, "GlobalAveragePool", 0, [](double sum, double x) { return sum + x; }, [](double sum, double n) { return sum / n; });
+  reduce_planes(
+      ctx, "GlobalAveragePool", 0, [](double sum, double x) { return sum + x; },
+      [](double sum, double n) { return sum / n; });
 }
 void global_max(RunContext& ctx) {
-  reduce_planes(ctx, "GlobalMaxPool", -std::numeric_limits<double>::infinity(),
-                [](double best, double x) { return std::isnan(best) || x <= best ? best : x; }, [](double best, double) { return best; });
+  reduce_planes(
+      ctx, "GlobalMaxPool", -std::numeric_limits<double>::infinity(),
+      [](double best, double x) { return std::isnan(best) || x <= best ? best : x; },
+      [](double best, double) { return best; });
 }
-std::vector<Sample> global_samples() { return {{.inputs = {{.dims = {2, 3, 5, 7}}}}, {.inputs = {{.dims = {2, 3, 5}}}}}; }
+std::vector<Sample> global_samples() {
+  return {{.inputs = {{.dims = {2, 3, 5, 7}}}}, {.inputs = {{.dims = {2, 3, 5}}}}};
+}
 }  // namespace
-extern const OpDef max_pool_op{.name = "MaxPool", .domain = "", .version = 12,
-                               .attrs = {{"auto_pad", AttrKind::text}, {"ceil_mode", AttrKind::integer}, {"dilations", AttrKind::integers},
-                                         {"kernel_shape", AttrKind::integers, true}, {"pads", AttrKind::integers},
-                                         {"storage_order", AttrKind::integer}, {"strides", AttrKind::integers}},
-                               .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 2,
-                               .traits = {}, .infer = infer_max, .reference = max_pool, .samples = max_samples};
-extern const OpDef average_pool_op{.name = "AveragePool", .domain = "", .version = 19,
-                                   .attrs = {{"auto_pad", AttrKind::text}, {"ceil_mode", AttrKind::integer},
-                                             {"count_include_pad", AttrKind::integer}, {"dilations", AttrKind::integers},
-                                             {"kernel_shape", AttrKind::integers, true}, {"pads", AttrKind::integers},
+extern const OpDef max_pool_op{.name = "MaxPool",
+                               .domain = "",
+                               .version = 12,
+                               .attrs = {{"auto_pad", AttrKind::text},
+                                         {"ceil_mode", AttrKind::integer},
+                                         {"dilations", AttrKind::integers},
+                                         {"kernel_shape", AttrKind::integers, true},
+                                         {"pads", AttrKind::integers},
+                                         {"storage_order", AttrKind::integer},
+                                         {"strides", AttrKind::integers}},
+                               .min_inputs = 1,
+                               .max_inputs = 1,
+                               .min_outputs = 1,
+                               .max_outputs = 2,
+                               .traits = {},
+                               .infer = infer_max,
+                               .reference = max_pool,
+                               .samples = max_samples};
+extern const OpDef average_pool_op{.name = "AveragePool",
+                                   .domain = "",
+                                   .version = 19,
+                                   .attrs = {{"auto_pad", AttrKind::text},
+                                             {"ceil_mode", AttrKind::integer},
+                                             {"count_include_pad", AttrKind::integer},
+                                             {"dilations", AttrKind::integers},
+                                             {"kernel_shape", AttrKind::integers, true},
+                                             {"pads", AttrKind::integers},
                                              {"strides", AttrKind::integers}},
-                                   .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                                   .traits = {.reduction = true}, .infer = infer_average, .reference = average_pool,
+                                   .min_inputs = 1,
+                                   .max_inputs = 1,
+                                   .min_outputs = 1,
+                                   .max_outputs = 1,
+                                   .traits = {.reduction = true},
+                                   .infer = infer_average,
+                                   .reference = average_pool,
                                    .samples = average_samples};
-extern const OpDef global_average_pool_op{.name = "GlobalAveragePool", .domain = "", .version = 1, .attrs = {},
-                                          .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                                          .traits = {.reduction = true}, .infer = infer_global, .reference = global_average,
+extern const OpDef global_average_pool_op{.name = "GlobalAveragePool",
+                                          .domain = "",
+                                          .version = 1,
+                                          .attrs = {},
+                                          .min_inputs = 1,
+                                          .max_inputs = 1,
+                                          .min_outputs = 1,
+                                          .max_outputs = 1,
+                                          .traits = {.reduction = true},
+                                          .infer = infer_global,
+                                          .reference = global_average,
                                           .samples = global_samples};
-extern const OpDef global_max_pool_op{.name = "GlobalMaxPool", .domain = "", .version = 1, .attrs = {},
-                                      .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                                      .traits = {}, .infer = infer_global, .reference = global_max, .samples = global_samples};
+extern const OpDef global_max_pool_op{.name = "GlobalMaxPool",
+                                      .domain = "",
+                                      .version = 1,
+                                      .attrs = {},
+                                      .min_inputs = 1,
+                                      .max_inputs = 1,
+                                      .min_outputs = 1,
+                                      .max_outputs = 1,
+                                      .traits = {},
+                                      .infer = infer_global,
+                                      .reference = global_max,
+                                      .samples = global_samples};
 }  // namespace vitrail

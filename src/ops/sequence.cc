@@ -22,8 +22,9 @@ Axes axes_of(const Attrs& attrs) {
 void infer_reverse(InferContext& ctx) {
   const ValueInfo &in = ctx.in(0), &lengths = ctx.in(1);
   const Axes axes = axes_of(ctx.attrs);
-  require(in.rank() >= 2 && lengths.rank() == 1, Code::bad_input, "input {} and lengths {}: expected rank 2 or more and a list",
-          to_string(in.shape), to_string(lengths.shape));
+  require(in.rank() >= 2 && lengths.rank() == 1, Code::bad_input,
+          "input {} and lengths {}: expected rank 2 or more and a list", to_string(in.shape),
+          to_string(lengths.shape));
   require_index_type(ctx, 1, "lengths");
   unify(ctx, lengths.shape[0], in.shape[axes.batch], "number of lengths and extent of the batch");
   ctx.out().dtype = in.dtype;
@@ -37,18 +38,26 @@ void reverse(RunContext& ctx) {
   const auto lengths = ctx.in(1).to_ints("lengths");
   ctx.out() = Tensor(in.dtype(), dims);
   for (int64_t length : lengths)
-    require(0 <= length && length <= dims[axes.time], Code::bad_input, "a length is {}, expected 0 to {}", length, dims[axes.time]);
-  const size_t bytes = static_cast<size_t>(element_count(Dims(dims.begin() + 2, dims.end()))) * size_of(in.dtype());
+    require(0 <= length && length <= dims[axes.time], Code::bad_input,
+            "a length is {}, expected 0 to {}", length, dims[axes.time]);
+  const size_t bytes =
+      static_cast<size_t>(element_count(Dims(dims.begin() + 2, dims.end()))) * size_of(in.dtype());
   for (int64_t t = 0; bytes && t < dims[axes.time]; ++t)
     for (int64_t b = 0; b < dims[axes.batch]; ++b) {
-      const int64_t length = lengths[static_cast<size_t>(b)], from = t < length ? length - 1 - t : t;
-      const auto place = [&](int64_t time) { return static_cast<size_t>(axes.time == 0 ? time * dims[1] + b : b * dims[1] + time) * bytes; };
-      std::memcpy(static_cast<char*>(ctx.out().mutable_raw()) + place(t), static_cast<const char*>(in.raw()) + place(from), bytes);
+      const int64_t length = lengths[static_cast<size_t>(b)],
+                    from = t < length ? length - 1 - t : t;
+      const auto place = [&](int64_t time) {
+        return static_cast<size_t>(axes.time == 0 ? time * dims[1] + b : b * dims[1] + time) *
+               bytes;
+      };
+      std::memcpy(static_cast<char*>(ctx.out().mutable_raw()) + place(t),
+                  static_cast<const char*>(in.raw()) + place(from), bytes);
     }
 }
 std::vector<Sample> reverse_samples() {
   return {{.inputs = {{.dims = {4, 3, 2}}, {.fixed = Tensor::of<int64_t>({3}, {2, 0, 4})}}},
-          {.inputs = {{.dims = {3, 4}}, {.fixed = Tensor::of<int64_t>({3}, {1, 3, 4})}}, .attrs = {{"time_axis", int64_t{1}}, {"batch_axis", int64_t{0}}}}};
+          {.inputs = {{.dims = {3, 4}}, {.fixed = Tensor::of<int64_t>({3}, {1, 3, 4})}},
+           .attrs = {{"time_axis", int64_t{1}}, {"batch_axis", int64_t{0}}}}};
 }
 
 // The slices along an axis (or all elements) without repetitions; where each was first, which one
@@ -57,8 +66,11 @@ void infer_unique(InferContext& ctx) {
   require_numeric(ctx);
   const ValueInfo& in = ctx.in(0);
   const bool flat = !ctx.attrs.has("axis");
-  const auto axis = flat ? size_t{0} : static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), in.rank(), "axis"));
-  const Expr all = flat ? element_count(in.shape) : in.shape[axis], found = data_extent(ctx, "unique", all);
+  const auto axis =
+      flat ? size_t{0}
+           : static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), in.rank(), "axis"));
+  const Expr all = flat ? element_count(in.shape) : in.shape[axis],
+             found = data_extent(ctx, "unique", all);
   ctx.out().dtype = in.dtype;
   ctx.out().shape = flat ? Shape{found} : in.shape;
   if (!flat) ctx.out().shape[axis] = found;
@@ -70,10 +82,13 @@ void infer_unique(InferContext& ctx) {
 void unique(RunContext& ctx) {
   const bool flat = !ctx.attrs.has("axis"), sorted = ctx.attrs.integer("sorted", 1) != 0;
   const Tensor in = flat ? ctx.in(0).reshaped({ctx.in(0).size()}) : ctx.in(0);
-  const auto axis = flat ? size_t{0} : static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), in.rank(), "axis"));
+  const auto axis =
+      flat ? size_t{0}
+           : static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), in.rank(), "axis"));
   const Dims strides = row_major(in.dims());
   const int64_t n = in.dims()[axis], inner = strides[axis];
-  const int64_t outer = element_count(Dims(in.dims().begin(), in.dims().begin() + static_cast<std::ptrdiff_t>(axis)));
+  const int64_t outer =
+      element_count(Dims(in.dims().begin(), in.dims().begin() + static_cast<std::ptrdiff_t>(axis)));
   std::vector<int64_t> order(static_cast<size_t>(n)), first, inverse(order.size()), counts;
   with_type(in.dtype(), "Unique", [&](auto tag) {
     using T = decltype(tag);
@@ -89,7 +104,8 @@ void unique(RunContext& ctx) {
       return 0;
     };
     std::iota(order.begin(), order.end(), int64_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
     for (size_t i = 0; i < order.size(); ++i) {
       if (i == 0 || compare(order[i - 1], order[i]) != 0) {
         first.push_back(order[i]);
@@ -102,7 +118,8 @@ void unique(RunContext& ctx) {
   if (!sorted) {  // in the order of first occurrence
     std::vector<size_t> by_place(first.size()), rank(first.size());
     std::iota(by_place.begin(), by_place.end(), size_t{0});
-    std::sort(by_place.begin(), by_place.end(), [&](size_t a, size_t b) { return first[a] < first[b]; });
+    std::sort(by_place.begin(), by_place.end(),
+              [&](size_t a, size_t b) { return first[a] < first[b]; });
     std::vector<int64_t> old_first = first, old_counts = counts;
     for (size_t i = 0; i < by_place.size(); ++i) {
       first[i] = old_first[by_place[i]];
@@ -121,22 +138,40 @@ void unique(RunContext& ctx) {
       for (int64_t i : first) to = std::copy_n(cells<C>(in) + (o * n + i) * inner, inner, to);
   });
   const std::vector<int64_t>* lists[] = {&first, &inverse, &counts};
-  for (size_t i = 1; i < ctx.outputs.size(); ++i) ctx.out(i) = Tensor::of<int64_t>({static_cast<int64_t>(lists[i - 1]->size())}, *lists[i - 1]);
+  for (size_t i = 1; i < ctx.outputs.size(); ++i)
+    ctx.out(i) = Tensor::of<int64_t>({static_cast<int64_t>(lists[i - 1]->size())}, *lists[i - 1]);
 }
 std::vector<Sample> unique_samples() {
-  const SampleInput numbers{.dtype = DType::i64, .dims = {4, 5}, .low = 0, .high = 6}, bits{.dims = {9, 2}, .low = 1, .high = 1};
+  const SampleInput numbers{.dtype = DType::i64, .dims = {4, 5}, .low = 0, .high = 6},
+      bits{.dims = {9, 2}, .low = 1, .high = 1};
   return {{.inputs = {numbers}, .outputs = 4},
           {.inputs = {numbers}, .attrs = {{"sorted", int64_t{0}}}, .outputs = 4},
           {.inputs = {bits}, .attrs = {{"axis", int64_t{0}}}, .outputs = 2}};
 }
 }  // namespace
-extern const OpDef reverse_sequence_op{.name = "ReverseSequence", .domain = "", .version = 10,
-                                       .attrs = {{"batch_axis", AttrKind::integer}, {"time_axis", AttrKind::integer}},
-                                       .min_inputs = 2, .max_inputs = 2, .min_outputs = 1, .max_outputs = 1,
-                                       .traits = {}, .infer = infer_reverse, .reference = reverse, .samples = reverse_samples};
-extern const OpDef unique_op{.name = "Unique", .domain = "", .version = 11,
+extern const OpDef reverse_sequence_op{
+    .name = "ReverseSequence",
+    .domain = "",
+    .version = 10,
+    .attrs = {{"batch_axis", AttrKind::integer}, {"time_axis", AttrKind::integer}},
+    .min_inputs = 2,
+    .max_inputs = 2,
+    .min_outputs = 1,
+    .max_outputs = 1,
+    .traits = {},
+    .infer = infer_reverse,
+    .reference = reverse,
+    .samples = reverse_samples};
+extern const OpDef unique_op{.name = "Unique",
+                             .domain = "",
+                             .version = 11,
                              .attrs = {{"axis", AttrKind::integer}, {"sorted", AttrKind::integer}},
-                             .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 4,
+                             .min_inputs = 1,
+                             .max_inputs = 1,
+                             .min_outputs = 1,
+                             .max_outputs = 4,
                              .traits = {.discontinuous = true, .data_shape = true},
-                             .infer = infer_unique, .reference = unique, .samples = unique_samples};
+                             .infer = infer_unique,
+                             .reference = unique,
+                             .samples = unique_samples};
 }  // namespace vitrail
