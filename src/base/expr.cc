@@ -301,7 +301,29 @@ Interval Expr::bounds(const Ranges& ranges) const {
     low += product.low;
     high += product.high;
   }
-  return {clamp_bound(low), clamp_bound(high)};
+  Interval out{clamp_bound(low), clamp_bound(high)};
+  // With b a positive constant, b * (rest + c * floordiv(a, b)) is b * rest + c * (a - r) with
+  // 0 <= r < b. The terms of `a` may cancel others, as in 8 * ceildiv(H, 8) - H >= 0. One such term
+  // is replaced here, the next one by the recursion.
+  for (const Monomial& term : poly_->terms) {
+    if (term.factors.size() != 1 || term.factors[0]->kind != Kind::floordiv) continue;
+    const Atom& atom = *term.factors[0];
+    if (!atom.b.is_constant() || atom.b.constant() <= 0) continue;
+    const int64_t b = atom.b.constant(), c = term.coefficient;
+    try {
+      const Expr rest = *this - Expr(c) * floordiv(atom.a, atom.b);
+      const Interval scaled = (atom.b * rest + Expr(c) * atom.a).bounds(ranges);
+      const __int128 most = static_cast<__int128>(c) * (b - 1);  // c * r at its other end
+      if (scaled.low > -Interval::kUnbounded)
+        out.low = std::max(out.low, -floor_divide(-clamp_bound(scaled.low - (c > 0 ? most : 0)), b));
+      if (scaled.high < Interval::kUnbounded)
+        out.high = std::min(out.high, floor_divide(clamp_bound(scaled.high - (c > 0 ? 0 : most)), b));
+    } catch (const Error&) {
+      // The scaled expression leaves int64: the plain bounds stand.
+    }
+    break;
+  }
+  return out;
 }
 
 Expr Expr::substitute(const std::map<std::string, Expr, std::less<>>& values) const {

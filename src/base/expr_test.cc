@@ -37,6 +37,12 @@ TEST(Expr, BoundsHold) {
   const Ranges r{{"H", {1, 100}}};
   EXPECT_EQ((8 * ceildiv(H, 8)).bounds(r), (Interval{8, 104}));
 }
+TEST(Expr, BoundsSeeWhatRoundingLeaves) {
+  EXPECT_EQ((8 * ceildiv(H, 8) - H).bounds({}), (Interval{0, 7}));
+  EXPECT_EQ((H - 4 * floordiv(H + 1, 4)).bounds({}), (Interval{-1, 2}));
+  EXPECT_EQ((8 * ceildiv(H, 8) - 4 * ceildiv(H, 4)).bounds({}), (Interval{-3, 7}));
+  EXPECT_EQ(ceildiv(H * W + 1, 2).bounds({}).low, 1);
+}
 TEST(Expr, RefusesWhatIsWrong) {
   EXPECT_THROW(Expr::parse("H+"), Error);
   EXPECT_THROW(Expr::parse("f(1,2)"), Error);

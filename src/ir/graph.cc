@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "ir/control_flow.h"
+#include "ops/rules.h"
 
 namespace vitrail::ir {
 namespace {
@@ -370,6 +371,12 @@ void Graph::infer(NodeId id) {
       out.dtype = ctx.outputs[i].dtype;
       out.shape = std::move(ctx.outputs[i].shape);
       out.content = std::move(ctx.outputs[i].content);
+    }
+    // The axes that Squeeze removes are decided here, once: where a symbol happens to be 1 at run
+    // time, its axis must stay (CvT's legacy exports end so).
+    if (n.is("Squeeze") && n.inputs.size() == 1 && !is_static(value(n.inputs[0]).shape)) {
+      const auto axes = squeezed_axes(value(n.inputs[0]).shape);
+      n.inputs.push_back(add_constant(n.name + ".axes", Tensor::of<int64_t>({static_cast<int64_t>(axes.size())}, axes)));
     }
     for (Equality& e : ctx.equalities) {
       const bool known = std::any_of(guards.begin(), guards.end(), [&](const Equality& g) { return g.a == e.a && g.b == e.b; });

@@ -9,19 +9,26 @@ namespace vitrail {
 namespace {
 // Elements before and after the axis.
 std::pair<int64_t, int64_t> around(const Dims& dims, int64_t axis) {
-  return {element_count(Dims(dims.begin(), dims.begin() + axis)), element_count(Dims(dims.begin() + axis + 1, dims.end()))};
+  return {element_count(Dims(dims.begin(), dims.begin() + axis)),
+          element_count(Dims(dims.begin() + axis + 1, dims.end()))};
 }
-int64_t axis_of(const Attrs& attrs, const Dims& dims) { return normalize_axis(attrs.integer("axis", 0), dims.size(), "axis"); }
+int64_t axis_of(const Attrs& attrs, const Dims& dims) {
+  return normalize_axis(attrs.integer("axis", 0), dims.size(), "axis");
+}
 
 void infer_concat_shape(InferContext& ctx) {
   Shape shape = ctx.in(0).shape;
-  const auto axis = static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), shape.size(), "axis"));
+  const auto axis =
+      static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis"), shape.size(), "axis"));
   for (size_t i = 1; i < ctx.inputs.size(); ++i) {
     const Shape& next = ctx.in(i).shape;
     require_type_of_first(ctx, i);
-    require(next.size() == shape.size(), Code::bad_input, "input 0 has shape {} but input {} has {}",
-            to_string(ctx.in(0).shape), i, to_string(next));
-    for (size_t d = 0; d < shape.size(); ++d) shape[d] = d == axis ? shape[d] + next[d] : unify(ctx, shape[d], next[d], "extents of inputs");
+    require(next.size() == shape.size(), Code::bad_input,
+            "input 0 has shape {} but input {} has {}", to_string(ctx.in(0).shape), i,
+            to_string(next));
+    for (size_t d = 0; d < shape.size(); ++d)
+      shape[d] =
+          d == axis ? shape[d] + next[d] : unify(ctx, shape[d], next[d], "extents of inputs");
   }
   ctx.out().dtype = ctx.in(0).dtype;
   ctx.out().shape = std::move(shape);
@@ -35,8 +42,11 @@ void concat(RunContext& ctx) {
   char* to = static_cast<char*>(ctx.out().mutable_raw());
   for (int64_t o = 0; o < outer; ++o)
     for (size_t i = 0; i < ctx.inputs.size(); ++i) {
-      const int64_t bytes = ctx.in(i).dims()[static_cast<size_t>(axis_of(ctx.attrs, dims))] * inner * width;
-      if (bytes) std::memcpy(to, static_cast<const char*>(ctx.in(i).raw()) + o * bytes, static_cast<size_t>(bytes));
+      const int64_t bytes =
+          ctx.in(i).dims()[static_cast<size_t>(axis_of(ctx.attrs, dims))] * inner * width;
+      if (bytes)
+        std::memcpy(to, static_cast<const char*>(ctx.in(i).raw()) + o * bytes,
+                    static_cast<size_t>(bytes));
       to += bytes;
     }
 }
@@ -45,15 +55,18 @@ void infer_concat(InferContext& ctx) {
   carry_content(ctx, concat, ctx.inputs.size());
 }
 std::vector<Sample> concat_samples() {
-  return {{.inputs = {{.dims = {2, 3, 5}}, {.dims = {2, 1, 5}}, {.dims = {2, 4, 5}}}, .attrs = {{"axis", int64_t{1}}}},
+  return {{.inputs = {{.dims = {2, 3, 5}}, {.dims = {2, 1, 5}}, {.dims = {2, 4, 5}}},
+           .attrs = {{"axis", int64_t{1}}}},
           {.inputs = {{.dims = {7}}}, .attrs = {{"axis", int64_t{0}}}},
-          {.inputs = {{.dtype = DType::i64, .dims = {3, 2}, .low = -9, .high = 9}, {.dtype = DType::i64, .dims = {3, 0}}},
+          {.inputs = {{.dtype = DType::i64, .dims = {3, 2}, .low = -9, .high = 9},
+                      {.dtype = DType::i64, .dims = {3, 0}}},
            .attrs = {{"axis", int64_t{-1}}}}};
 }
 
 void infer_split_shape(InferContext& ctx) {
   const ValueInfo& in = ctx.in(0);
-  const auto axis = static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis", 0), in.rank(), "axis"));
+  const auto axis =
+      static_cast<size_t>(normalize_axis(ctx.attrs.integer("axis", 0), in.rank(), "axis"));
   const Expr& extent = in.shape[axis];
   const auto pieces = static_cast<int64_t>(ctx.outputs.size());
   std::vector<Expr> sizes;
@@ -93,7 +106,8 @@ void split(RunContext& ctx) {
   const Dims strides = row_major(in.dims());
   int64_t at = 0;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    ctx.out(i) = strided_copy(in, to_dims(outputs[i].shape), at * strides[static_cast<size_t>(axis)], strides);
+    ctx.out(i) = strided_copy(in, to_dims(outputs[i].shape),
+                              at * strides[static_cast<size_t>(axis)], strides);
     at += ctx.out(i).dims()[static_cast<size_t>(axis)];
   }
 }
@@ -102,16 +116,38 @@ void infer_split(InferContext& ctx) {
   carry_content(ctx, split);
 }
 std::vector<Sample> split_samples() {
-  return {{.inputs = {{.dims = {2, 6}}}, .attrs = {{"axis", int64_t{1}}, {"num_outputs", int64_t{3}}}, .outputs = 3},
+  return {{.inputs = {{.dims = {2, 6}}},
+           .attrs = {{"axis", int64_t{1}}, {"num_outputs", int64_t{3}}},
+           .outputs = 3},
           {.inputs = {{.dims = {7, 2}}}, .attrs = {{"num_outputs", int64_t{3}}}, .outputs = 3},
-          {.inputs = {{.dims = {2, 6}}, {.fixed = Tensor::of<int64_t>({3}, {1, 0, 5})}}, .attrs = {{"axis", int64_t{-1}}}, .outputs = 3}};
+          {.inputs = {{.dims = {2, 6}}, {.fixed = Tensor::of<int64_t>({3}, {1, 0, 5})}},
+           .attrs = {{"axis", int64_t{-1}}},
+           .outputs = 3}};
 }
 }  // namespace
-extern const OpDef concat_op{.name = "Concat", .domain = "", .version = 13, .attrs = {{"axis", AttrKind::integer, true}},
-                             .min_inputs = 1, .max_inputs = kMany, .min_outputs = 1, .max_outputs = 1,
-                             .traits = {}, .infer = infer_concat, .reference = concat, .samples = concat_samples};
-extern const OpDef split_op{.name = "Split", .domain = "", .version = 18,
-                            .attrs = {{"axis", AttrKind::integer}, {"num_outputs", AttrKind::integer}},
-                            .min_inputs = 1, .max_inputs = 2, .min_outputs = 1, .max_outputs = kMany,
-                            .traits = {.view = true}, .infer = infer_split, .reference = split, .samples = split_samples};
+extern const OpDef concat_op{.name = "Concat",
+                             .domain = "",
+                             .version = 13,
+                             .attrs = {{"axis", AttrKind::integer, true}},
+                             .min_inputs = 1,
+                             .max_inputs = kMany,
+                             .min_outputs = 1,
+                             .max_outputs = 1,
+                             .traits = {},
+                             .infer = infer_concat,
+                             .reference = concat,
+                             .samples = concat_samples};
+extern const OpDef split_op{
+    .name = "Split",
+    .domain = "",
+    .version = 18,
+    .attrs = {{"axis", AttrKind::integer}, {"num_outputs", AttrKind::integer}},
+    .min_inputs = 1,
+    .max_inputs = 2,
+    .min_outputs = 1,
+    .max_outputs = kMany,
+    .traits = {.view = true},
+    .infer = infer_split,
+    .reference = split,
+    .samples = split_samples};
 }  // namespace vitrail

@@ -9,8 +9,9 @@ namespace vitrail {
 
 void infer_matmul_shape(InferContext& ctx, size_t a, size_t b) {
   Shape x = ctx.in(a).shape, y = ctx.in(b).shape;
-  require(!x.empty() && !y.empty(), Code::bad_input, "inputs have shapes {} and {}, a scalar has no matrix product",
-          to_string(x), to_string(y));
+  require(!x.empty() && !y.empty(), Code::bad_input,
+          "inputs have shapes {} and {}, a scalar has no matrix product", to_string(x),
+          to_string(y));
   const bool row = x.size() == 1, column = y.size() == 1;
   if (row) x.insert(x.begin(), 1);
   if (column) y.push_back(1);
@@ -27,7 +28,8 @@ MatmulShape matmul_shape(const Dims& a, const Dims& b, const Dims& out) {
   s.k = a.back();
   if (a.size() > 1) s.m = a[a.size() - 2];
   if (b.size() > 1) s.n = b.back();
-  const Dims a_batch(a.begin(), a.end() - (a.size() > 1 ? 2 : 1)), b_batch(b.begin(), b.end() - (b.size() > 1 ? 2 : 1));
+  const Dims a_batch(a.begin(), a.end() - (a.size() > 1 ? 2 : 1)),
+      b_batch(b.begin(), b.end() - (b.size() > 1 ? 2 : 1));
   const Dims batch = broadcast(a_batch, b_batch);
   if (element_count(out) == 0) return s;
   for (BroadcastRows rows(batch, {a_batch, b_batch}); !rows.done(); rows.next())
@@ -49,7 +51,8 @@ void multiply(const MatmulShape& s, const T* a, const T* b, T* c) {
   if constexpr (std::is_floating_point_v<T>)
     if (fast::worthwhile(s.batches(), s.m, s.n, s.k)) return fast::matmul(s, a, b, c);
   for (int64_t i = 0; i < s.batches(); ++i)
-    plain_matmul(s.m, s.n, s.k, a + s.a_at[static_cast<size_t>(i)], b + s.b_at[static_cast<size_t>(i)], c + i * s.m * s.n);
+    plain_matmul(s.m, s.n, s.k, a + s.a_at[static_cast<size_t>(i)],
+                 b + s.b_at[static_cast<size_t>(i)], c + i * s.m * s.n);
 }
 template void multiply(const MatmulShape&, const float*, const float*, float*);
 template void multiply(const MatmulShape&, const double*, const double*, double*);

@@ -28,7 +28,8 @@ void plain_matmul(int64_t m, int64_t n, int64_t k, const T* a, const T* b, T* c)
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
       Sum sum = 0;
-      for (int64_t p = 0; p < k; ++p) sum += static_cast<Sum>(a[i * k + p]) * static_cast<Sum>(b[p * n + j]);
+      for (int64_t p = 0; p < k; ++p)
+        sum += static_cast<Sum>(a[i * k + p]) * static_cast<Sum>(b[p * n + j]);
       c[i * n + j] = static_cast<T>(sum);
     }
 }

@@ -24,7 +24,8 @@ ConvShape conv_shape(const RunContext& ctx, size_t w = 1);
 /// Calls tap(x offset, w offset) for every product of output element (n, g, m, z, y, x), in the
 /// order channel, kernel z, y, x. Offsets in elements; padding is left out.
 template <typename Tap>
-void for_each_tap(const ConvShape& s, int64_t n, int64_t g, int64_t m, const int64_t (&position)[3], Tap tap) {
+void for_each_tap(const ConvShape& s, int64_t n, int64_t g, int64_t m, const int64_t (&position)[3],
+                  Tap tap) {
   for (int64_t c = 0; c < s.in_channels; ++c) {
     const int64_t x_plane = ((n * s.groups + g) * s.in_channels + c) * s.in_size();
     const int64_t w_plane = ((g * s.out_channels + m) * s.in_channels + c) * s.taps();
@@ -52,6 +53,30 @@ void for_each_output(const ConvShape& s, Each each) {
         for (int64_t z = 0; z < s.windows[0].out; ++z)
           for (int64_t y = 0; y < s.windows[1].out; ++y)
             for (int64_t x = 0; x < s.windows[2].out; ++x) each(offset++, n, g, m, {z, y, x});
+}
+
+/// The plain reference: each output is one sum in float64 that starts from the bias (may be null).
+template <typename T>
+void plain_conv(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  for_each_output(
+      s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
+        double sum = bias ? static_cast<double>(bias[g * s.out_channels + m]) : 0;
+        for_each_tap(s, n, g, m, position, [&](int64_t i, int64_t k) {
+          sum += static_cast<double>(x[i]) * static_cast<double>(w[k]);
+        });
+        y[offset] = static_cast<T>(sum);
+      });
+}
+/// The transpose of the convolution `s`: every element of `x` (the convolution's output) adds its
+/// weights, scaled, to `sums` (the convolution's input).
+template <typename T>
+void plain_conv_transpose(const ConvShape& s, const T* x, const T* w, double* sums) {
+  for_each_output(
+      s, [&](int64_t offset, int64_t n, int64_t g, int64_t m, const int64_t(&position)[3]) {
+        for_each_tap(s, n, g, m, position, [&](int64_t i, int64_t k) {
+          sums[i] += static_cast<double>(x[offset]) * static_cast<double>(w[k]);
+        });
+      });
 }
 
 }  // namespace vitrail

@@ -21,12 +21,16 @@ Equation parse(const std::string& text, const std::vector<size_t>& ranks) {
   std::string equation;
   for (char c : text)
     if (!std::isspace(static_cast<unsigned char>(c))) equation += c;
-  const auto bad = [&](const char* why) { fail(Code::bad_input, "equation '{}': {}", printable(text), why); };
+  const auto bad = [&](const char* why) {
+    fail(Code::bad_input, "equation '{}': {}", printable(text), why);
+  };
   const size_t arrow = equation.find("->");
   std::vector<std::string> terms(1);
   for (char c : equation.substr(0, arrow)) {
-    if (c == ',') terms.emplace_back();
-    else terms.back() += c;
+    if (c == ',')
+      terms.emplace_back();
+    else
+      terms.back() += c;
   }
   if (terms.size() != ranks.size()) bad("as many terms as inputs are needed");
 
@@ -35,7 +39,8 @@ Equation parse(const std::string& text, const std::vector<size_t>& ranks) {
     Labels labels;
     const size_t dots = term.find("...");
     const size_t letters = dots == std::string::npos ? term.size() : term.size() - 3;
-    if (rank && (dots == std::string::npos ? letters != *rank : letters > *rank)) bad("a term does not fit the rank of its input");
+    if (rank && (dots == std::string::npos ? letters != *rank : letters > *rank))
+      bad("a term does not fit the rank of its input");
     const size_t hidden = dots == std::string::npos ? 0 : rank ? *rank - letters : ellipsis;
     for (size_t i = 0; i < term.size(); ++i) {
       if (i == dots) {
@@ -60,7 +65,8 @@ Equation parse(const std::string& text, const std::vector<size_t>& ranks) {
     out.output = read(equation.substr(arrow + 2), {});
     for (int label : out.output) {
       if (!count.contains(label)) bad("a label of the output is in no input");
-      if (std::count(out.output.begin(), out.output.end(), label) > 1) bad("a label of the output is given twice");
+      if (std::count(out.output.begin(), out.output.end(), label) > 1)
+        bad("a label of the output is given twice");
     }
     return out;
   }
@@ -70,13 +76,16 @@ Equation parse(const std::string& text, const std::vector<size_t>& ranks) {
   return out;
 }
 
-Equation equation_of(const Attrs& attrs, const std::vector<size_t>& ranks) { return parse(attrs.text("equation"), ranks); }
+Equation equation_of(const Attrs& attrs, const std::vector<size_t>& ranks) {
+  return parse(attrs.text("equation"), ranks);
+}
 
 void infer(InferContext& ctx) {
   std::vector<size_t> ranks;
   for (size_t i = 0; i < ctx.inputs.size(); ++i) {
     const DType t = ctx.in(i).dtype;
-    require(is_float(t) || is_integer(t), Code::bad_input, "input {} is {}, a number is needed", i, name_of(t));
+    require(is_float(t) || is_integer(t), Code::bad_input, "input {} is {}, a number is needed", i,
+            name_of(t));
     require_type_of_first(ctx, i);
     ranks.push_back(ctx.in(i).rank());
   }
@@ -107,14 +116,16 @@ Plan plan_of(const Equation& equation, const std::vector<const Tensor*>& inputs)
       const int label = equation.inputs[i][d];
       const auto [at, fresh] = extents.emplace(label, inputs[i]->dims()[d]);
       if (at->second == 1) at->second = inputs[i]->dims()[d];
-      if (fresh && std::find(plan.labels.begin(), plan.labels.end(), label) == plan.labels.end()) plan.labels.push_back(label);
+      if (fresh && std::find(plan.labels.begin(), plan.labels.end(), label) == plan.labels.end())
+        plan.labels.push_back(label);
     }
   for (int label : plan.labels) plan.extents.push_back(extents.at(label));
   for (size_t i = 0; i < inputs.size(); ++i) {
     Dims strides(plan.labels.size(), 0);
     const Dims dense = row_major(inputs[i]->dims());
     for (size_t d = 0; d < dense.size(); ++d) {
-      const auto at = std::find(plan.labels.begin(), plan.labels.end(), equation.inputs[i][d]) - plan.labels.begin();
+      const auto at = std::find(plan.labels.begin(), plan.labels.end(), equation.inputs[i][d]) -
+                      plan.labels.begin();
       // A label given twice walks the diagonal: its strides add up.
       if (inputs[i]->dims()[d] != 1) strides[static_cast<size_t>(at)] += dense[d];
     }
@@ -140,7 +151,8 @@ void run_plain(const Plan& plan, const std::vector<const Tensor*>& inputs, Tenso
         for (size_t i = 0; i < inputs.size(); ++i) {
           int64_t offset = 0;
           for (size_t d = 0; d < at.size(); ++d) offset += at[d] * plan.strides[i][d];
-          for (size_t d = 0; d < inner.size(); ++d) offset += inner[d] * plan.strides[i][at.size() + d];
+          for (size_t d = 0; d < inner.size(); ++d)
+            offset += inner[d] * plan.strides[i][at.size() + d];
           product *= static_cast<Sum>(inputs[i]->data<T>()[offset]);
         }
         sum += product;
@@ -152,11 +164,14 @@ void run_plain(const Plan& plan, const std::vector<const Tensor*>& inputs, Tenso
 // Two operands as batched matrix products: labels in both and in the output are the batch, in both
 // only the inner one, in one and in the output rows or columns. False where a label fits none.
 template <typename T>
-bool run_as_matmul(const Equation& equation, const Plan& plan, const std::vector<const Tensor*>& inputs, Tensor& out) {
+bool run_as_matmul(const Equation& equation, const Plan& plan,
+                   const std::vector<const Tensor*>& inputs, Tensor& out) {
   if (inputs.size() != 2) return false;
   std::vector<size_t> batch, rows, columns, inner;
   for (size_t l = 0; l < plan.labels.size(); ++l) {
-    const auto times = [&](size_t i) { return std::count(equation.inputs[i].begin(), equation.inputs[i].end(), plan.labels[l]); };
+    const auto times = [&](size_t i) {
+      return std::count(equation.inputs[i].begin(), equation.inputs[i].end(), plan.labels[l]);
+    };
     const bool in_a = times(0) == 1, in_b = times(1) == 1, kept = l < plan.outputs;
     if (times(0) > 1 || times(1) > 1 || (!kept && !(in_a && in_b))) return false;
     for (size_t i = 0; i < 2; ++i)  // extents of 1 that broadcast
@@ -178,7 +193,8 @@ bool run_as_matmul(const Equation& equation, const Plan& plan, const std::vector
     return strided_copy(*inputs[i], dims, 0, strides);
   };
   const Tensor a = arranged(0, {batch, rows, inner}), b = arranged(1, {batch, inner, columns});
-  const Dims a_dims = {extent(batch), extent(rows), extent(inner)}, b_dims = {a_dims[0], a_dims[2], extent(columns)};
+  const Dims a_dims = {extent(batch), extent(rows), extent(inner)},
+             b_dims = {a_dims[0], a_dims[2], extent(columns)};
   const Dims c_dims = {a_dims[0], a_dims[1], b_dims[2]};
   Tensor c(a.dtype(), c_dims);
   multiply(matmul_shape(a_dims, b_dims, c_dims), a.data<T>(), b.data<T>(), c.mutable_data<T>());
@@ -212,15 +228,29 @@ void reference(RunContext& ctx) {
   });
 }
 std::vector<Sample> samples() {
-  return {{.inputs = {{.dims = {2, 3, 5, 4}}, {.dims = {2, 3, 7, 4}}}, .attrs = {{"equation", "bhlk,bhtk->bhlt"}}},
-          {.inputs = {{.dims = {2, 3, 5}}, {.dims = {5, 4}}}, .attrs = {{"equation", "...i, ij -> ...j"}}},
+  return {{.inputs = {{.dims = {2, 3, 5, 4}}, {.dims = {2, 3, 7, 4}}},
+           .attrs = {{"equation", "bhlk,bhtk->bhlt"}}},
+          {.inputs = {{.dims = {2, 3, 5}}, {.dims = {5, 4}}},
+           .attrs = {{"equation", "...i, ij -> ...j"}}},
           {.inputs = {{.dims = {4, 4, 3}}}, .attrs = {{"equation", "iij->ji"}}},
-          {.inputs = {{.dims = {3, 4}}, {.dims = {4, 5}}, {.dims = {5}}}, .attrs = {{"equation", "ab,bc,c"}}},
-          {.inputs = {{.dims = {2, 1, 3}}, {.dims = {5, 3}}}, .attrs = {{"equation", "...a,...a->..."}}},
-          {.inputs = {{.dtype = DType::i64, .dims = {3, 4}, .low = -9, .high = 9}}, .attrs = {{"equation", "ij->"}}}};
+          {.inputs = {{.dims = {3, 4}}, {.dims = {4, 5}}, {.dims = {5}}},
+           .attrs = {{"equation", "ab,bc,c"}}},
+          {.inputs = {{.dims = {2, 1, 3}}, {.dims = {5, 3}}},
+           .attrs = {{"equation", "...a,...a->..."}}},
+          {.inputs = {{.dtype = DType::i64, .dims = {3, 4}, .low = -9, .high = 9}},
+           .attrs = {{"equation", "ij->"}}}};
 }
 }  // namespace
-extern const OpDef einsum_op{.name = "Einsum", .domain = "", .version = 12, .attrs = {{"equation", AttrKind::text, true}},
-                             .min_inputs = 1, .max_inputs = kMany, .min_outputs = 1, .max_outputs = 1,
-                             .traits = {.reduction = true}, .infer = infer, .reference = reference, .samples = samples};
+extern const OpDef einsum_op{.name = "Einsum",
+                             .domain = "",
+                             .version = 12,
+                             .attrs = {{"equation", AttrKind::text, true}},
+                             .min_inputs = 1,
+                             .max_inputs = kMany,
+                             .min_outputs = 1,
+                             .max_outputs = 1,
+                             .traits = {.reduction = true},
+                             .infer = infer,
+                             .reference = reference,
+                             .samples = samples};
 }  // namespace vitrail

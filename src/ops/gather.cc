@@ -31,8 +31,8 @@ void reference(RunContext& ctx) {
   const auto list = indices.to_ints("indices");
   for (int64_t o = 0; o < outer; ++o)
     for (int64_t index : list) {
-      require(-extent <= index && index < extent, Code::bad_input, "index {} is out of range for extent {} of axis {}",
-              index, extent, axis);
+      require(-extent <= index && index < extent, Code::bad_input,
+              "index {} is out of range for extent {} of axis {}", index, extent, axis);
       if (index < 0) index += extent;
       if (bytes) std::memcpy(to, from + static_cast<size_t>(o * extent + index) * bytes, bytes);
       to += bytes;
@@ -43,12 +43,24 @@ void infer(InferContext& ctx) {
   carry_content(ctx, reference);
 }
 std::vector<Sample> samples() {
-  return {{.inputs = {{.dims = {5, 3}}, {.dtype = DType::i64, .dims = {2, 2}, .low = -5, .high = 4}}},
-          {.inputs = {{.dims = {2, 5, 3}}, {.dtype = DType::i32, .dims = {4}, .low = 0, .high = 4}}, .attrs = {{"axis", int64_t{-2}}}},
-          {.inputs = {{.dims = {2, 5}}, {.fixed = Tensor::scalar<int64_t>(-1)}}, .attrs = {{"axis", int64_t{1}}}}};
+  return {
+      {.inputs = {{.dims = {5, 3}}, {.dtype = DType::i64, .dims = {2, 2}, .low = -5, .high = 4}}},
+      {.inputs = {{.dims = {2, 5, 3}}, {.dtype = DType::i32, .dims = {4}, .low = 0, .high = 4}},
+       .attrs = {{"axis", int64_t{-2}}}},
+      {.inputs = {{.dims = {2, 5}}, {.fixed = Tensor::scalar<int64_t>(-1)}},
+       .attrs = {{"axis", int64_t{1}}}}};
 }
 }  // namespace
-extern const OpDef gather_op{.name = "Gather", .domain = "", .version = 13, .attrs = {{"axis", AttrKind::integer}},
-                             .min_inputs = 2, .max_inputs = 2, .min_outputs = 1, .max_outputs = 1,
-                             .traits = {}, .infer = infer, .reference = reference, .samples = samples};
+extern const OpDef gather_op{.name = "Gather",
+                             .domain = "",
+                             .version = 13,
+                             .attrs = {{"axis", AttrKind::integer}},
+                             .min_inputs = 2,
+                             .max_inputs = 2,
+                             .min_outputs = 1,
+                             .max_outputs = 1,
+                             .traits = {},
+                             .infer = infer,
+                             .reference = reference,
+                             .samples = samples};
 }  // namespace vitrail

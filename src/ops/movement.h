@@ -15,11 +15,16 @@ struct Cell {
 template <typename Action>
 void with_cell(DType dtype, const char* what, Action&& action) {
   switch (size_of(dtype)) {
-    case 1: return action(Cell<1>{});
-    case 2: return action(Cell<2>{});
-    case 4: return action(Cell<4>{});
-    case 8: return action(Cell<8>{});
-    default: fail(Code::unsupported, "{}: element type {}", what, name_of(dtype));
+    case 1:
+      return action(Cell<1>{});
+    case 2:
+      return action(Cell<2>{});
+    case 4:
+      return action(Cell<4>{});
+    case 8:
+      return action(Cell<8>{});
+    default:
+      fail(Code::unsupported, "{}: element type {}", what, name_of(dtype));
   }
 }
 template <typename C>

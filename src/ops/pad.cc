@@ -18,13 +18,15 @@ std::optional<Pads> pads_of(InferContext& ctx) {
   for (size_t i = 0; i < rank; ++i) axes[i] = static_cast<int64_t>(i);
   if (ctx.has(3)) axes = normalize_axes(constant_list_of(ctx, 3, "axes"), rank, "axis");
   const int64_t count = list_length(ctx, 1, "pads");
-  require(count == 2 * static_cast<int64_t>(axes.size()), Code::bad_input, "{} pads for {} axes, expected two an axis", count, axes.size());
+  require(count == 2 * static_cast<int64_t>(axes.size()), Code::bad_input,
+          "{} pads for {} axes, expected two an axis", count, axes.size());
   const auto given = list_of(ctx, 1, "pads");
   if (!given) return {};
   Pads out{std::vector<Expr>(rank, 0), std::vector<Expr>(rank, 0)};
   for (const Expr& pad : *given) {
     const Interval bounds = pad.bounds(ctx.ranges);
-    require(bounds.high > -Interval::kUnbounded && bounds.low < Interval::kUnbounded, Code::bad_input, "a pad of {}", pad.str());
+    require(bounds.high > -Interval::kUnbounded && bounds.low < Interval::kUnbounded,
+            Code::bad_input, "a pad of {}", pad.str());
   }
   for (size_t i = 0; i < axes.size(); ++i) {
     out.begin[static_cast<size_t>(axes[i])] = (*given)[i];
@@ -34,8 +36,8 @@ std::optional<Pads> pads_of(InferContext& ctx) {
 }
 std::string mode_of(const Attrs& attrs) {
   const std::string mode = attrs.text("mode", "constant");
-  require(mode == "constant" || mode == "reflect" || mode == "edge" || mode == "wrap", Code::bad_input,
-          "mode '{}': expected constant, reflect, edge or wrap", printable(mode));
+  require(mode == "constant" || mode == "reflect" || mode == "edge" || mode == "wrap",
+          Code::bad_input, "mode '{}': expected constant, reflect, edge or wrap", printable(mode));
   return mode;
 }
 void infer(InferContext& ctx) {
@@ -48,7 +50,8 @@ void infer(InferContext& ctx) {
   }
   const auto pads = pads_of(ctx);
   for (size_t i = 0; i < in.rank(); ++i) {
-    const Expr extent = pads ? in.shape[i] + pads->begin[i] + pads->end[i] : data_extent(ctx, "extent", Interval::kUnbounded);
+    const Expr extent = pads ? in.shape[i] + pads->begin[i] + pads->end[i]
+                             : data_extent(ctx, "extent", Interval::kUnbounded);
     require_extent(ctx, extent, "a padded extent");
     ctx.out().shape.push_back(extent);
   }
@@ -84,12 +87,14 @@ void reference(RunContext& ctx) {
   std::vector<Dims> offsets(in.rank());
   for (size_t d = 0; d < in.rank(); ++d)
     for (int64_t o = 0; o < dims[d]; ++o) {
-      const int64_t i = source(o - begin[d], std::max<int64_t>(0, -begin[d]), in.dims()[d] - std::max<int64_t>(0, -end[d]), mode);
+      const int64_t i = source(o - begin[d], std::max<int64_t>(0, -begin[d]),
+                               in.dims()[d] - std::max<int64_t>(0, -end[d]), mode);
       offsets[d].push_back(i < 0 ? -1 : i * strides[d]);
     }
   with_cell(in.dtype(), "Pad", [&](auto tag) {
     using C = decltype(tag);
-    const C fill = ctx.has(2) ? *cells<C>(ctx.in(2)) : C{};  // the bytes of zero are zero in every type
+    const C fill =
+        ctx.has(2) ? *cells<C>(ctx.in(2)) : C{};  // the bytes of zero are zero in every type
     const C* from = cells<C>(in);
     C* to = mutable_cells<C>(ctx.out());
     Dims index(dims.size(), 0);
@@ -104,16 +109,29 @@ void reference(RunContext& ctx) {
   });
 }
 std::vector<Sample> samples() {
-  const auto list = [](std::vector<int64_t> v) { return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)}; };
+  const auto list = [](std::vector<int64_t> v) {
+    return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)};
+  };
   const SampleInput image{.dims = {2, 4, 5}}, absent{.absent = true};
-  return {{.inputs = {image, list({0, 1, 2, 1, 0, 3}), {.fixed = Tensor::scalar(0.5f)}}, .attrs = {{"mode", "constant"}}},
+  return {{.inputs = {image, list({0, 1, 2, 1, 0, 3}), {.fixed = Tensor::scalar(0.5f)}},
+           .attrs = {{"mode", "constant"}}},
           {.inputs = {image, list({0, -1, 2, 0, 2, -2})}},
-          {.inputs = {image, list({2, 3, 1, 4}), absent, list({-1, 1})}, .attrs = {{"mode", "reflect"}}},
+          {.inputs = {image, list({2, 3, 1, 4}), absent, list({-1, 1})},
+           .attrs = {{"mode", "reflect"}}},
           {.inputs = {image, list({1, 1, 7, 2, 3, 4})}, .attrs = {{"mode", "edge"}}},
           {.inputs = {image, list({1, 5, 7, 2, 3, 4})}, .attrs = {{"mode", "wrap"}}}};
 }
 }  // namespace
-extern const OpDef pad_op{.name = "Pad", .domain = "", .version = 19, .attrs = {{"mode", AttrKind::text}},
-                          .min_inputs = 2, .max_inputs = 4, .min_outputs = 1, .max_outputs = 1,
-                          .traits = {}, .infer = infer, .reference = reference, .samples = samples};
+extern const OpDef pad_op{.name = "Pad",
+                          .domain = "",
+                          .version = 19,
+                          .attrs = {{"mode", AttrKind::text}},
+                          .min_inputs = 2,
+                          .max_inputs = 4,
+                          .min_outputs = 1,
+                          .max_outputs = 1,
+                          .traits = {},
+                          .infer = infer,
+                          .reference = reference,
+                          .samples = samples};
 }  // namespace vitrail

@@ -24,12 +24,13 @@ std::pair<Expr, Expr> reduced_products(Shape from, Shape to) {
 
 Expr solve_missing(InferContext& ctx, const Shape& from, const Shape& known) {
   const auto [total, rest] = reduced_products(from, known);
-  require(!rest.is(0), Code::bad_input, "shape {} cannot become one with zero elements and a -1", to_string(from));
+  require(!rest.is(0), Code::bad_input, "shape {} cannot become one with zero elements and a -1",
+          to_string(from));
   Expr quotient;
   if (divides(rest, total, &quotient)) return quotient;
   require(!(rest.is_constant() && total.is_constant()), Code::bad_input,
-          "shape {} cannot become {} with one more extent (-1): {} is not divisible by {}", to_string(from),
-          to_string(known), total.str(), rest.str());
+          "shape {} cannot become {} with one more extent (-1): {} is not divisible by {}",
+          to_string(from), to_string(known), total.str(), rest.str());
   quotient = floordiv(total, rest);
   ctx.equalities.push_back({quotient * rest, total});
   return quotient;
@@ -43,7 +44,8 @@ void infer(InferContext& ctx) {
   const bool allow_zero = ctx.attrs.integer("allowzero", 0) != 0;
   Shape& out = ctx.out().shape;
   if (!target) {
-    for (int64_t i = 0; i < rank; ++i) out.push_back(data_extent(ctx, "extent", element_count(in.shape)));
+    for (int64_t i = 0; i < rank; ++i)
+      out.push_back(data_extent(ctx, "extent", element_count(in.shape)));
     return;
   }
   std::optional<size_t> missing;
@@ -60,22 +62,24 @@ void infer(InferContext& ctx) {
     require_extent(ctx, extent, "an extent of the target shape");
     zero |= extent.is(0);
     if (extent.is(0) && !allow_zero) {
-      require(i < in.rank(), Code::bad_input, "the target shape {} copies extent {} of an input of shape {}",
-              to_string(*target), i, to_string(in.shape));
+      require(i < in.rank(), Code::bad_input,
+              "the target shape {} copies extent {} of an input of shape {}", to_string(*target), i,
+              to_string(in.shape));
       extent = in.shape[i];
     }
     out.push_back(extent);
     known.push_back(extent);
   }
-  require(!(zero && allow_zero && missing), Code::bad_input, "the target shape {} has both 0 and -1 with allowzero",
-          to_string(*target));
+  require(!(zero && allow_zero && missing), Code::bad_input,
+          "the target shape {} has both 0 and -1 with allowzero", to_string(*target));
   if (missing) {
     out[*missing] = solve_missing(ctx, in.shape, known);
   } else {
     const auto [a, b] = reduced_products(in.shape, known);
     const Interval difference = (a - b).bounds(ctx.ranges);
-    require(difference.low <= 0 && difference.high >= 0, Code::bad_input, "shape {} cannot become {}: {} and {} elements",
-            to_string(in.shape), to_string(known), element_count(in.shape).str(), element_count(known).str());
+    require(difference.low <= 0 && difference.high >= 0, Code::bad_input,
+            "shape {} cannot become {}: {} and {} elements", to_string(in.shape), to_string(known),
+            element_count(in.shape).str(), element_count(known).str());
     if (!(a == b)) ctx.equalities.push_back({a, b});
   }
   ctx.out().content = in.ints();
@@ -94,10 +98,12 @@ std::vector<Sample> samples() {
 void infer_flatten(InferContext& ctx) {
   const ValueInfo& in = ctx.in(0);
   const int64_t given = ctx.attrs.integer("axis", 1), rank = static_cast<int64_t>(in.rank());
-  require(-rank <= given && given <= rank, Code::bad_input, "axis {} is out of range for rank {}", given, rank);
+  require(-rank <= given && given <= rank, Code::bad_input, "axis {} is out of range for rank {}",
+          given, rank);
   const auto middle = in.shape.begin() + (given < 0 ? given + rank : given);
   ctx.out().dtype = in.dtype;
-  ctx.out().shape = {element_count(Shape(in.shape.begin(), middle)), element_count(Shape(middle, in.shape.end()))};
+  ctx.out().shape = {element_count(Shape(in.shape.begin(), middle)),
+                     element_count(Shape(middle, in.shape.end()))};
 }
 void flatten(RunContext& ctx) { ctx.out() = ctx.in(0).reshaped(dims_by_rule(ctx, infer_flatten)); }
 std::vector<Sample> flatten_samples() {
@@ -106,11 +112,28 @@ std::vector<Sample> flatten_samples() {
           {.inputs = {{.dims = {2, 3, 5, 7}}}, .attrs = {{"axis", int64_t{-1}}}}};
 }
 }  // namespace
-extern const OpDef reshape_op{.name = "Reshape", .domain = "", .version = 14, .attrs = {{"allowzero", AttrKind::integer}},
-                              .min_inputs = 2, .max_inputs = 2, .min_outputs = 1, .max_outputs = 1,
-                              .traits = {.view = true}, .infer = infer, .reference = reference, .samples = samples};
-extern const OpDef flatten_op{.name = "Flatten", .domain = "", .version = 13, .attrs = {{"axis", AttrKind::integer}},
-                              .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                              .traits = {.view = true}, .infer = infer_flatten, .reference = flatten,
+extern const OpDef reshape_op{.name = "Reshape",
+                              .domain = "",
+                              .version = 14,
+                              .attrs = {{"allowzero", AttrKind::integer}},
+                              .min_inputs = 2,
+                              .max_inputs = 2,
+                              .min_outputs = 1,
+                              .max_outputs = 1,
+                              .traits = {.view = true},
+                              .infer = infer,
+                              .reference = reference,
+                              .samples = samples};
+extern const OpDef flatten_op{.name = "Flatten",
+                              .domain = "",
+                              .version = 13,
+                              .attrs = {{"axis", AttrKind::integer}},
+                              .min_inputs = 1,
+                              .max_inputs = 1,
+                              .min_outputs = 1,
+                              .max_outputs = 1,
+                              .traits = {.view = true},
+                              .infer = infer_flatten,
+                              .reference = flatten,
                               .samples = flatten_samples};
 }  // namespace vitrail

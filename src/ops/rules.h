@@ -32,14 +32,17 @@ std::optional<std::vector<Expr>> list_of(const InferContext& ctx, size_t i, cons
 /// The same for lists that must be constants; throws Error(unsupported) otherwise.
 std::vector<int64_t> constant_list_of(const InferContext& ctx, size_t i, const char* what);
 
-/// Axes counted from the end made positive; throws Error(bad_input) for one out of range or given twice.
-std::vector<int64_t> normalize_axes(const std::vector<int64_t>& axes, size_t rank, const char* what);
+/// Axes counted from the end made positive; throws Error(bad_input) for one out of range or given
+/// twice.
+std::vector<int64_t> normalize_axes(const std::vector<int64_t>& axes, size_t rank,
+                                    const char* what);
 /// The axes that Squeeze without axes removes: extents that are the constant 1.
 std::vector<int64_t> squeezed_axes(const Shape& shape);
 
 /// The rule's outputs for the tensors at hand: references take their extents from here, so that
 /// what a rule checks is checked again once the values are known. Throws what the rule throws.
-std::vector<ValueInfo> apply_rule(const RunContext& ctx, const std::function<void(InferContext&)>& rule);
+std::vector<ValueInfo> apply_rule(const RunContext& ctx,
+                                  const std::function<void(InferContext&)>& rule);
 /// Extents of output i by the rule.
 Dims dims_by_rule(const RunContext& ctx, InferRule rule, size_t i = 0);
 

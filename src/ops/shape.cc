@@ -37,13 +37,32 @@ void infer_size(InferContext& ctx) {
   ctx.out().content = std::vector<Expr>{element_count(ctx.in(0).shape)};
 }
 void size(RunContext& ctx) { ctx.out() = Tensor::scalar<int64_t>(ctx.in(0).size()); }
-std::vector<Sample> size_samples() { return {{.inputs = {{.dims = {2, 3, 5}}}}, {.inputs = {{.dims = {}}}}}; }
+std::vector<Sample> size_samples() {
+  return {{.inputs = {{.dims = {2, 3, 5}}}}, {.inputs = {{.dims = {}}}}};
+}
 }  // namespace
-extern const OpDef shape_op{.name = "Shape", .domain = "", .version = 15,
+extern const OpDef shape_op{.name = "Shape",
+                            .domain = "",
+                            .version = 15,
                             .attrs = {{"start", AttrKind::integer}, {"end", AttrKind::integer}},
-                            .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                            .traits = {}, .infer = infer, .reference = reference, .samples = samples};
-extern const OpDef size_op{.name = "Size", .domain = "", .version = 13, .attrs = {},
-                           .min_inputs = 1, .max_inputs = 1, .min_outputs = 1, .max_outputs = 1,
-                           .traits = {}, .infer = infer_size, .reference = size, .samples = size_samples};
+                            .min_inputs = 1,
+                            .max_inputs = 1,
+                            .min_outputs = 1,
+                            .max_outputs = 1,
+                            .traits = {},
+                            .infer = infer,
+                            .reference = reference,
+                            .samples = samples};
+extern const OpDef size_op{.name = "Size",
+                           .domain = "",
+                           .version = 13,
+                           .attrs = {},
+                           .min_inputs = 1,
+                           .max_inputs = 1,
+                           .min_outputs = 1,
+                           .max_outputs = 1,
+                           .traits = {},
+                           .infer = infer_size,
+                           .reference = size,
+                           .samples = size_samples};
 }  // namespace vitrail

@@ -7,7 +7,8 @@
 
 namespace vitrail {
 namespace {
-// "To the end": exporters write INT64_MAX or INT32_MAX; no symbolic extent is as long.
+// "To the end": exporters write INT64_MAX or INT32_MAX, and their negatives for "before the start";
+// no symbolic extent is as long.
 constexpr int64_t kToTheEnd = INT32_MAX;
 
 struct Range {
@@ -18,8 +19,12 @@ struct Range {
 // Python's rule: negative indices count from the end. A symbolic index of unknown sign is assumed
 // not to be negative, which a guard checks.
 Expr from_front(InferContext& ctx, const Expr& index, const Expr& extent) {
+  if (index.is_constant() && !extent.is_constant()) {
+    if (index.constant() >= kToTheEnd) return extent;
+    if (index.constant() <= -kToTheEnd) return -1;
+  }
   const Interval bounds = index.bounds(ctx.ranges);
-  if (bounds.low >= 0) return index.is_constant() && index.constant() >= kToTheEnd && !extent.is_constant() ? extent : index;
+  if (bounds.low >= 0) return index;
   if (bounds.high < 0) return index + extent;
   ctx.equalities.push_back({min(index, 0), 0});
   return index;
@@ -27,13 +32,19 @@ Expr from_front(InferContext& ctx, const Expr& index, const Expr& extent) {
 Expr at_most(const InferContext& ctx, const Expr& e, const Expr& limit) {
   return at_least(ctx, limit - e, 0) ? e : min(e, limit);
 }
-Expr not_below(const InferContext& ctx, const Expr& e, int64_t limit) { return at_least(ctx, e, limit) ? e : max(e, limit); }
+Expr not_below(const InferContext& ctx, const Expr& e, int64_t limit) {
+  return at_least(ctx, e, limit) ? e : max(e, limit);
+}
 
-Range range_of(InferContext& ctx, const Expr& start, const Expr& end, int64_t step, const Expr& extent) {
+Range range_of(InferContext& ctx, const Expr& start, const Expr& end, int64_t step,
+               const Expr& extent) {
   require(step != 0 && step != INT64_MIN, Code::bad_input, "the step is {}", step);
   // INT64_MIN and its neighbours stand for "from the end on" and must not overflow.
-  const auto sane = [](const Expr& e) { return e.is_constant() ? Expr(std::max(e.constant(), INT64_MIN / 4)) : e; };
-  const Expr first = from_front(ctx, sane(start), extent), last = from_front(ctx, sane(end), extent);
+  const auto sane = [](const Expr& e) {
+    return e.is_constant() ? Expr(std::max(e.constant(), INT64_MIN / 4)) : e;
+  };
+  const Expr first = from_front(ctx, sane(start), extent),
+             last = from_front(ctx, sane(end), extent);
   if (step > 0) {
     // A start beyond the end gives a negative length, that is none.
     const Expr from = not_below(ctx, first, 0);
@@ -47,7 +58,8 @@ Range range_of(InferContext& ctx, const Expr& start, const Expr& end, int64_t st
 std::vector<Range> ranges_of(InferContext& ctx) {
   const Shape& shape = ctx.in(0).shape;
   const int64_t count = list_length(ctx, 1, "starts");
-  require(list_length(ctx, 2, "ends") == count, Code::bad_input, "{} starts but {} ends", count, list_length(ctx, 2, "ends"));
+  require(list_length(ctx, 2, "ends") == count, Code::bad_input, "{} starts but {} ends", count,
+          list_length(ctx, 2, "ends"));
   std::vector<int64_t> axes(static_cast<size_t>(count)), steps(axes.size(), 1);
   for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
   if (ctx.has(3)) axes = constant_list_of(ctx, 3, "axes");
@@ -60,8 +72,10 @@ std::vector<Range> ranges_of(InferContext& ctx) {
   for (size_t d = 0; d < shape.size(); ++d) out[d].length = shape[d];
   for (size_t i = 0; i < axes.size(); ++i) {
     const auto d = static_cast<size_t>(axes[i]);
-    if (starts && ends) out[d] = range_of(ctx, (*starts)[i], (*ends)[i], steps[i], shape[d]);
-    else out[d].length = data_extent(ctx, "extent", shape[d]);
+    if (starts && ends)
+      out[d] = range_of(ctx, (*starts)[i], (*ends)[i], steps[i], shape[d]);
+    else
+      out[d].length = data_extent(ctx, "extent", shape[d]);
   }
   return out;
 }
@@ -90,14 +104,29 @@ void infer(InferContext& ctx) {
   carry_content(ctx, reference);
 }
 std::vector<Sample> samples() {
-  const auto list = [](std::vector<int64_t> v) { return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)}; };
+  const auto list = [](std::vector<int64_t> v) {
+    return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)};
+  };
   return {{.inputs = {{.dims = {5, 7, 3}}, list({1, -3}), list({4, INT64_MAX})}},
-          {.inputs = {{.dims = {5, 7, 3}}, list({-1, 6}), list({INT64_MIN, 0}), list({0, -2}), list({-1, -2})}},
+          {.inputs = {{.dims = {5, 7, 3}},
+                      list({-1, 6}),
+                      list({INT64_MIN, 0}),
+                      list({0, -2}),
+                      list({-1, -2})}},
           {.inputs = {{.dims = {5, 7}}, list({2}), list({100}), list({1}), list({3})}},
           {.inputs = {{.dims = {5, 7}}, list({9}), list({100}), list({1})}}};
 }
 }  // namespace
-extern const OpDef slice_op{.name = "Slice", .domain = "", .version = 13, .attrs = {},
-                            .min_inputs = 3, .max_inputs = 5, .min_outputs = 1, .max_outputs = 1,
-                            .traits = {.view = true}, .infer = infer, .reference = reference, .samples = samples};
+extern const OpDef slice_op{.name = "Slice",
+                            .domain = "",
+                            .version = 13,
+                            .attrs = {},
+                            .min_inputs = 3,
+                            .max_inputs = 5,
+                            .min_outputs = 1,
+                            .max_outputs = 1,
+                            .traits = {.view = true},
+                            .infer = infer,
+                            .reference = reference,
+                            .samples = samples};
 }  // namespace vitrail

@@ -5,13 +5,18 @@
 
 namespace vitrail {
 namespace {
-constexpr int64_t kLargest = int64_t{1} << 40;  // of strides, dilations, pads: sums of a few stay far from overflow
+constexpr int64_t kLargest =
+    int64_t{1} << 40;  // of strides, dilations, pads: sums of a few stay far from overflow
 
-std::vector<int64_t> list_attribute(const InferContext& ctx, const char* name, size_t length, int64_t fallback, int64_t least) {
+std::vector<int64_t> list_attribute(const InferContext& ctx, const char* name, size_t length,
+                                    int64_t fallback, int64_t least) {
   const auto list = ctx.attrs.integers(name, std::vector<int64_t>(length, fallback));
-  require(list.size() == length, Code::bad_input, "{} {}: expected {} numbers", name, to_string(list), length);
-  require(std::all_of(list.begin(), list.end(), [&](int64_t v) { return least <= v && v < kLargest; }), Code::bad_input,
-          "{} {}: expected numbers from {} to {}", name, to_string(list), least, kLargest - 1);
+  require(list.size() == length, Code::bad_input, "{} {}: expected {} numbers", name,
+          to_string(list), length);
+  require(
+      std::all_of(list.begin(), list.end(), [&](int64_t v) { return least <= v && v < kLargest; }),
+      Code::bad_input, "{} {}: expected numbers from {} to {}", name, to_string(list), least,
+      kLargest - 1);
   return list;
 }
 }  // namespace
@@ -19,26 +24,30 @@ std::vector<int64_t> list_attribute(const InferContext& ctx, const char* name, s
 std::vector<FixedWindowAxis> fixed(const std::vector<WindowAxis>& axes) {
   std::vector<FixedWindowAxis> out;
   for (const WindowAxis& a : axes)
-    out.push_back({a.stride, a.dilation, a.kernel.constant(), a.pad_begin.constant(), a.pad_end.constant(), a.out.constant()});
+    out.push_back({a.stride, a.dilation, a.kernel.constant(), a.pad_begin.constant(),
+                   a.pad_end.constant(), a.out.constant()});
   return out;
 }
 
 std::string auto_pad_of(const InferContext& ctx) {
   const std::string mode = ctx.attrs.text("auto_pad", "NOTSET");
-  require(mode == "NOTSET" || mode == "SAME_UPPER" || mode == "SAME_LOWER" || mode == "VALID", Code::bad_input,
-          "auto_pad '{}': expected NOTSET, SAME_UPPER, SAME_LOWER or VALID", printable(mode));
+  require(mode == "NOTSET" || mode == "SAME_UPPER" || mode == "SAME_LOWER" || mode == "VALID",
+          Code::bad_input, "auto_pad '{}': expected NOTSET, SAME_UPPER, SAME_LOWER or VALID",
+          printable(mode));
   return mode;
 }
 
 std::vector<int64_t> kernel_shape_of(const InferContext& ctx, size_t spatial) {
   const auto kernel = ctx.attrs.integers("kernel_shape");
-  require(kernel.size() == spatial, Code::bad_input, "kernel_shape {} for {} spatial axes", to_string(kernel), spatial);
+  require(kernel.size() == spatial, Code::bad_input, "kernel_shape {} for {} spatial axes",
+          to_string(kernel), spatial);
   return list_attribute(ctx, "kernel_shape", spatial, 1, 1);
 }
 
 std::vector<WindowAxis> window_attributes(const InferContext& ctx, const Shape& kernel) {
   const size_t n = kernel.size();
-  const auto strides = list_attribute(ctx, "strides", n, 1, 1), dilations = list_attribute(ctx, "dilations", n, 1, 1);
+  const auto strides = list_attribute(ctx, "strides", n, 1, 1),
+             dilations = list_attribute(ctx, "dilations", n, 1, 1);
   const auto pads = list_attribute(ctx, "pads", 2 * n, 0, 0);
   const bool explicit_pads = auto_pad_of(ctx) == "NOTSET";
   std::vector<WindowAxis> out(n);
@@ -69,8 +78,8 @@ std::vector<WindowAxis> windows_of(InferContext& ctx, const Shape& in, const Sha
     }
     const Expr slack = in[i] + a.pad_begin + a.pad_end - a.span();
     require(slack.bounds(ctx.ranges).high >= 0, Code::bad_input,
-            "the window spans {} elements but spatial axis {} has {} with its padding", a.span().str(), i,
-            (in[i] + a.pad_begin + a.pad_end).str());
+            "the window spans {} elements but spatial axis {} has {} with its padding",
+            a.span().str(), i, (in[i] + a.pad_begin + a.pad_end).str());
     a.out = floordiv(slack, a.stride) + 1;
     if (ceil_mode && a.stride > 1) {
       // One more position for a rest, unless it would start behind the input in the padding. (With
@@ -83,12 +92,14 @@ std::vector<WindowAxis> windows_of(InferContext& ctx, const Shape& in, const Sha
 }
 
 Shape spatial_of(const ValueInfo& in, const char* what) {
-  require(in.rank() >= 3, Code::bad_input, "{} has shape {}, expected [N, C, spatial...]", what, to_string(in.shape));
+  require(in.rank() >= 3, Code::bad_input, "{} has shape {}, expected [N, C, spatial...]", what,
+          to_string(in.shape));
   return Shape(in.shape.begin() + 2, in.shape.end());
 }
 
 std::vector<FixedWindowAxis> as_three(std::vector<FixedWindowAxis> axes) {
-  require(axes.size() <= 3, Code::unsupported, "{} spatial axes; up to 3 are supported", axes.size());
+  require(axes.size() <= 3, Code::unsupported, "{} spatial axes; up to 3 are supported",
+          axes.size());
   axes.insert(axes.begin(), 3 - axes.size(), {1, 1, 1, 0, 0, 1});
   return axes;
 }

@@ -30,7 +30,8 @@ std::string auto_pad_of(const InferContext& ctx);
 /// The attribute kernel_shape, checked against `spatial` axes; throws when a value is below 1.
 std::vector<int64_t> kernel_shape_of(const InferContext& ctx, size_t spatial);
 
-/// Extents from the third on: those of the image in [N, C, ...]. Throws Error(bad_input) below rank 3.
+/// Extents from the third on: those of the image in [N, C, ...]. Throws Error(bad_input) below
+/// rank 3.
 Shape spatial_of(const ValueInfo& in, const char* what);
 /// Windows over up to three axes as exactly three, trivial ones first, so that references are three
 /// plain loops. Throws Error(unsupported) above three.
