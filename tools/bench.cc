@@ -36,7 +36,7 @@ double percentile(const std::vector<double>& sorted, double p) {
 }
 
 NamedTensors inputs_for(const LoadedPlan& plan, const Options& o, const std::map<std::string, ShapeRange>& shapes) {
-  if (!o.inputs.empty()) return load_tensors(o.inputs);
+  if (!o.inputs.empty()) return read_tensors(o.inputs);
   NamedTensors out;
   for (const TensorSpec& spec : plan.inputs()) {
     const auto given = shapes.find(spec.name);

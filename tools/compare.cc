@@ -25,7 +25,7 @@ bool is_outputs(const std::string& path) { return path.ends_with(".npz") || path
 
 // Inputs: given, or random of the shapes that the first plan or model declares.
 NamedTensors inputs_for(const Options& o) {
-  if (!o.inputs.empty()) return load_tensors(o.inputs);
+  if (!o.inputs.empty()) return read_tensors(o.inputs);
   const auto shapes = parse_shapes(o.shapes);
   NamedTensors out;
   for (const std::string& side : o.sides) {
@@ -57,7 +57,7 @@ NamedTensors inputs_for(const Options& o) {
 }
 
 NamedTensors outputs_of(const std::string& side, const NamedTensors& inputs, const Options& o) {
-  if (is_outputs(side)) return load_tensors(side);
+  if (is_outputs(side)) return read_tensors(side);
   if (!is_plan(side)) return run_reference(Graph::import_onnx(side), inputs, o.double_reference ? DType::f64 : DType::f32);
   const LoadedPlan plan = LoadedPlan::load(side);
   Session session(plan);

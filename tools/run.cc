@@ -39,7 +39,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 void run_tensors(Session& session, const Options& o) {
-  const NamedTensors inputs = load_tensors(o.inputs);
+  const NamedTensors inputs = read_tensors(o.inputs);
   for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
   session.run();
   NamedTensors results;
@@ -49,7 +49,7 @@ void run_tensors(Session& session, const Options& o) {
     for (int64_t d : results.back().second.dims()) dims += (dims.empty() ? "" : "x") + std::to_string(d);
     fmt::print("{}: {} {}\n", spec.name, name_of(spec.dtype), dims);
   }
-  if (!o.outputs.empty()) save_tensors(o.outputs, results);
+  if (!o.outputs.empty()) write_tensors(o.outputs, results);
 }
 
 void classes(const Tensor& logits, const std::vector<std::string>& labels, int top) {
@@ -65,7 +65,7 @@ void cube(const Tensor& t, const std::string& photo, const Options& o) {
   const auto path = [&](const char* tail) {
     return (std::filesystem::path(o.folder) / (std::filesystem::path(photo).stem().string() + tail)).string();
   };
-  save_tensors(path(".cube.npy"), {{"cube", t.reshaped({d[1], d[2], d[3]})}});
+  write_tensors(path(".cube.npy"), {{"cube", t.reshaped({d[1], d[2], d[3]})}});
   const image::Cube view{d[1], d[2], d[3], {t.data<float>(), static_cast<size_t>(t.size())}};
   image::save_png(path(".false-color.png"), image::false_color(view));
   fmt::print("  {} bands of {}x{}: {}, {}\n", d[1], d[2], d[3], path(".cube.npy"), path(".false-color.png"));

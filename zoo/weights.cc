@@ -65,7 +65,7 @@ Weights Weights::deterministic() { return {}; }
 Weights Weights::from_file(const std::string& path) {
   Weights out;
   out.path_ = path;
-  const NamedTensors tensors = load_tensors(path);
+  const NamedTensors tensors = read_tensors(path);
   bool prefixed = !tensors.empty();
   for (const auto& [name, tensor] : tensors) prefixed &= name.starts_with("module.");
   for (const auto& [name, tensor] : tensors) out.tensors_.emplace(prefixed ? name.substr(7) : name, tensor);

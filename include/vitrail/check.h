@@ -26,8 +26,8 @@ struct Difference {
 Difference compare(const Tensor& a, const Tensor& b, double atol = 1e-5, double rtol = 1e-5);
 
 /// Weights and tensors by name from .npz, .safetensors, .pth (restricted) or one .npy (named "data").
-NamedTensors load_tensors(const std::string& path);
-void save_tensors(const std::string& path, const NamedTensors& tensors);  ///< .npz or .npy by name
+NamedTensors read_tensors(const std::string& path);
+void write_tensors(const std::string& path, const NamedTensors& tensors);  ///< .npz or .npy by name
 /// Elements uniform in [low, high) of a generator with this seed: the same on every machine.
 Tensor random_tensor(DType dtype, const Dims& dims, uint64_t seed, double low = 0, double high = 1);
 

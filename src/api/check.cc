@@ -28,11 +28,11 @@ NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType
   return out;
 }
 
-NamedTensors load_tensors(const std::string& path) {
+NamedTensors read_tensors(const std::string& path) {
   if (path.ends_with(".npy")) return {{"data", load_npy(path)}};
   return load_weights(path).tensors();
 }
-void save_tensors(const std::string& path, const NamedTensors& tensors) {
+void write_tensors(const std::string& path, const NamedTensors& tensors) {
   if (path.ends_with(".npy")) {
     require(tensors.size() == 1, Code::usage, "'{}' holds one tensor, {} are to be written; use .npz", printable(path), tensors.size());
     return save_npy(path, tensors[0].second);

@@ -135,9 +135,23 @@ TEST(Pool, AForkedChildIsToldClearly) {
 
 #if !defined(__SANITIZE_THREAD__)
 TEST(Pool, RefusedThreadsAreDoneWithout) {
-  // A fresh program, because this one may hold idle threads already; the limit does not bind root.
-  if (::geteuid() == 0 && ::setuid(65534) != 0) GTEST_SKIP() << "cannot become an ordinary user";
-  const rlimit none{1, 1};
+  // The limit does not bind root: become an ordinary user for the test. Root stays the saved user, so
+  // that what the test program writes at its end still lands in root's folders.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NPROC, &before), 0);
+  const bool root = ::geteuid() == 0;
+  if (root && ::setresuid(65534, 65534, 0) != 0) GTEST_SKIP() << "cannot become an ordinary user";
+  struct Restore {
+    bool root;
+    rlimit before;
+    ~Restore() {
+      if (root) {
+        EXPECT_EQ(::setresuid(0, 0, 0), 0);
+      }
+      EXPECT_EQ(::setrlimit(RLIMIT_NPROC, &before), 0);
+    }
+  } restore{root, before};
+  const rlimit none{1, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &none), 0);
   int warnings = 0;
   set_log_sink([&](LogLevel, std::string_view) { ++warnings; });
