@@ -233,6 +233,7 @@ void top_k(Lowering& l) {
 
 // Opsets 11 and 12 want roi and scales present, empty where sizes or nothing is meant.
 void resize_inputs(Lowering& l) {
+  if (l.to.opset < 11) l.cannot("where the samples lie can be said since opset 11");
   const auto empty = [&](const char* what) { return l.to.constant(l.node.name + "/" + what, Tensor(DType::f32, {0})); };
   l.node.inputs.resize(std::max<size_t>(l.node.inputs.size(), 3));
   if (!l.has(1)) l.node.inputs[1] = empty("roi");
