@@ -11,6 +11,7 @@ std::optional<Lowered> lower_conv_transpose(const BodyReader& reader, std::strin
 std::optional<Lowered> lower_depthwise(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_gemm(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_gram(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_inverted(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_layernorm(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_pad(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_pointwise(const BodyReader& reader, std::string* why);

@@ -14,16 +14,34 @@ struct Row {
 constexpr Row kRows[] = {
     {"attention", lower_attention}, {"conv", lower_conv},           {"conv_transpose", lower_conv_transpose},
     {"depthwise", lower_depthwise}, {"gemm", lower_gemm},           {"gram", lower_gram},
-    {"layernorm", lower_layernorm}, {"pad", lower_pad},             {"pointwise", lower_pointwise},
-    {"reduce", lower_reduce},       {"softmax", lower_softmax},     {"spectral", lower_spectral},
+    {"inverted", lower_inverted},   {"layernorm", lower_layernorm}, {"pad", lower_pad},
+    {"pointwise", lower_pointwise}, {"reduce", lower_reduce},       {"softmax", lower_softmax},
+    {"spectral", lower_spectral},
 };
+
+bool has_fusions(const ir::Graph& graph) {
+  for (ir::NodeId id : graph.topological_order())
+    if (graph.node(id).is_fusion()) return true;
+  return false;
+}
+ir::Graph flattened(const ir::Graph& body) {
+  ir::Graph out = body.clone();
+  while (has_fusions(out))
+    for (ir::NodeId id : out.topological_order())
+      if (out.node(id).is_fusion()) ir::dissolve(out, id);
+  return out;
+}
 
 }  // namespace
 
 std::optional<Lowered> lower(const ir::Graph& graph, const ir::Node& fusion, std::string* why) {
   const auto row = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return fusion.family == r.family; });
   if (row == std::end(kRows)) return *why = fmt::format("no lowering for family '{}'", fusion.family), std::nullopt;
-  const ir::Graph& body = *fusion.bodies[0];
+  // A body of fusions is read by the nodes inside them.
+  ir::Graph flat;
+  const bool nested = has_fusions(*fusion.bodies[0]);
+  if (nested) flat = flattened(*fusion.bodies[0]);
+  const ir::Graph& body = nested ? flat : *fusion.bodies[0];
   BodyReader reader{graph, fusion, body, {}};
   for (ir::NodeId id : body.topological_order()) reader.nodes.push_back(&body.node(id));
   std::optional<Lowered> out = row->lower(reader, why);

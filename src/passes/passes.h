@@ -17,9 +17,11 @@ size_t fuse_gelu(ir::Graph& graph);
 size_t fuse_swish(ir::Graph& graph);
 size_t drop_expand(ir::Graph& graph);
 size_t fold_batchnorm(ir::Graph& graph);
+size_t fold_scale(ir::Graph& graph);
 size_t fuse_attention(ir::Graph& graph);
 size_t spectral_attention(ir::Graph& graph);
 size_t fuse_epilogue(ir::Graph& graph);
+size_t fuse_inverted(ir::Graph& graph);
 size_t fuse_pointwise(ir::Graph& graph);
 
 }  // namespace vitrail::passes

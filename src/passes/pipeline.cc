@@ -25,6 +25,8 @@ const Pass kPipeline[] = {
     // Needs Conv followed directly by BatchNormalization; afterwards the bias is an Add.
     {"fold_batchnorm", fold_batchnorm},
     {"lower_forms", lower_forms},
+    // What a simplifier moved out of a Gelu goes back into weights, before epilogues are formed.
+    {"fold_scale", fold_scale},
     // Reshapes around matrix products move below bias and residual, where pairs of them cancel.
     {"sink_views", sink_views},
     {"merge_views", merge_views},
@@ -34,8 +36,12 @@ const Pass kPipeline[] = {
     {"spectral_attention", spectral_attention},
     {"fuse_attention", fuse_attention},
     {"fold_constants", fold_constants},
-    // Every anchor takes what follows it; then what is left is grouped; then singles are wrapped.
+    // The rewritten products have views of their own below them, above the projection's bias.
+    {"sink_views", sink_views},
+    // Every anchor takes what follows it; chains of such fusions become one whose body holds them,
+    // so that dissolving it gives them back; then what is left is grouped; then singles are wrapped.
     {"fuse_epilogue", fuse_epilogue},
+    {"fuse_inverted", fuse_inverted},
     {"fuse_pointwise", fuse_pointwise},
     {"outline_singles", outline_singles},
 };

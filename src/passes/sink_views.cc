@@ -2,6 +2,8 @@
 // MatMul(Reshape(x), W)        =>   Reshape(MatMul(x, W))      when the last axis stays
 // Add(Reshape(x), bias)        =>   Reshape(Add(x, bias))      when the last axis stays
 // Gelu(Transpose(x))           =>   Transpose(Gelu(x))         (any one-operand instruction)
+// Add(Transpose(x), y)         =>   Transpose(Add(x, Transpose^-1(y)))   when x is the result of a
+//                                   product or convolution, which takes y as its residual
 //
 // Exporters flatten tokens to a matrix before each Linear and unflatten after it. Sunk below bias,
 // activation and residual, the pairs meet and cancel, and the product keeps its epilogue.
@@ -79,6 +81,37 @@ struct Sink {
     return finish(id, node.outputs[0], inner, *target);
   }
 
+  // Whether v ends a product or convolution and the elementwise nodes after it, read nowhere else.
+  bool ends_product(ir::ValueId v, int depth = 0) const {
+    const ir::Node* up = graph.producer(v);
+    if (!up || !up->op || depth > 8 || !match.only_reader(v).valid()) return false;
+    if (up->is("MatMul") || up->is("Conv") || up->is("ConvTranspose")) return true;
+    if (!unary_pointwise(*up) && !binary_pointwise(*up)) return false;
+    return std::any_of(up->inputs.begin(), up->inputs.end(), [&](ir::ValueId in) { return ends_product(in, depth + 1); });
+  }
+
+  // The other operand is turned the other way round, as a view. It must not end a product itself: the
+  // two would hand the Transpose to each other for ever.
+  bool transpose_below_binary(ir::NodeId id) {
+    const ir::Node node = copy(id);
+    for (size_t i = 0; i < 2; ++i) {
+      const ir::Node* up = match.from(node.inputs[i], "Transpose");
+      const ir::ValueId other = node.inputs[1 - i];
+      if (!up || !match.only_reader(node.inputs[i]).valid() || !ends_product(up->inputs[0]) || ends_product(other)) continue;
+      if (graph.value(other).shape != graph.value(node.outputs[0]).shape || graph.value(other).is_constant()) continue;
+      const std::vector<int64_t> perm = transpose_perm(graph, *up);
+      std::vector<int64_t> inverse(perm.size());
+      for (size_t axis = 0; axis < perm.size(); ++axis) inverse[static_cast<size_t>(perm[axis])] = static_cast<int64_t>(axis);
+      std::vector<ir::ValueId> in(2, up->inputs[0]);
+      in[1 - i] = add_like(graph, id, "Transpose", {other}, {{"perm", inverse}});
+      const ir::ValueId inner = add_like(graph, id, node.op->name, in, node.attrs);
+      replace_with(graph, node.outputs[0], "Transpose", {inner}, {{"perm", perm}}, {id});
+      graph.remove_node(id);
+      return true;
+    }
+    return false;
+  }
+
   bool below_binary(ir::NodeId id) {
     const ir::Node node = copy(id);
     for (size_t i = 0; i < 2; ++i) {
@@ -131,7 +164,7 @@ size_t sink_views(ir::Graph& graph) {
       bool changed = false;
       if (node.is("MatMul")) changed = sink.below_matmul(id);
       else if (unary_pointwise(node)) changed = sink.below_unary(id);
-      else if (binary_pointwise(node)) changed = sink.below_binary(id);
+      else if (binary_pointwise(node)) changed = sink.below_binary(id) || sink.transpose_below_binary(id);
       if (changed) {
         ++moved;
         sink.match = Matcher(graph);
