@@ -36,6 +36,23 @@ TEST(Text, EveryTruncationIsAnError) {
   for (size_t n = 0; n + 2 < text.size(); ++n) EXPECT_THROW(parse(text.substr(0, n)), Error) << n;
 }
 
+TEST(Text, TypesAndNamesMayBeLeftOut) {
+  std::string text = kText;
+  for (const char* part : {"@\"s0\"", "@\"s1\"", "@\"first\"", "@\"second\"", "@\"third\"", " from [\"s0\", \"s1\"]"}) {
+    const size_t at = text.find(part);
+    text.erase(at, std::string(part).size());
+  }
+  for (const char* name : {"a", "b", "c", "t"}) {
+    const std::string typed = std::string(" ") + name + ": f32[N,8] =";
+    for (size_t at; (at = text.find(typed)) != std::string::npos;) text.replace(at, typed.size(), std::string(" ") + name + " =");
+  }
+  const Graph g = parse(text);
+  const NodeId last = g.topological_order().back();
+  EXPECT_EQ(g.node(last).name, "c");
+  EXPECT_EQ(to_string(g.value(g.outputs[0]).shape), "[N,8]");
+  EXPECT_THROW(parse("graph \"t\" (x) -> (x) {}"), Error);
+}
+
 TEST(Text, WrongDeclarationIsNamed) {
   std::string text = kText;
   text.replace(text.find("c: f32[N,8] = Relu"), 11, "c: f32[N,9]");

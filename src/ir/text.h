@@ -18,6 +18,9 @@ namespace vitrail::ir {
 ///         y: f32[N,4] = Relu(h) @"relu"
 ///       }
 ///     }
+///
+/// A reader that writes by hand may leave out the types of nodes' outputs (they are inferred) and
+/// @"names" (the first output's name).
 std::string print(const Graph& graph, size_t largest_constant = 64);
 /// Throws Error(bad_input) with line and column.
 Graph parse(std::string_view text, const std::vector<Tensor>* data = nullptr);

@@ -218,11 +218,13 @@ class Parser {
     (void)g;
     return found->second;
   }
-  ValueId declare(Graph& g, bool input) {
+  // "name: type[shape]"; for a node's output the type may be left to inference (`typed` false then).
+  ValueId declare(Graph& g, bool input, bool* typed) {
     const std::string name = word();
-    expect(":");
-    const DType type = dtype();
-    Shape dims = shape();
+    *typed = take(":");
+    if (input && !*typed) bad("expected ':'");
+    const DType type = *typed ? dtype() : DType::f32;
+    Shape dims = *typed ? shape() : Shape{};
     if (names_.back().contains(name)) bad("'" + printable(name) + "' is defined twice");
     const ValueId id = input ? g.add_input(name, type, std::move(dims)) : g.add_value(name, type, std::move(dims));
     names_.back()[name] = id;
@@ -236,7 +238,8 @@ class Parser {
     std::vector<std::string> outputs;
     expect("(");
     if (!take(")")) {
-      do declare(g, true);
+      bool typed = true;
+      do declare(g, true, &typed);
       while (take(","));
       expect(")");
     }
@@ -295,10 +298,11 @@ class Parser {
 
   void node(Graph& g, bool infer) {
     Node n;
-    std::vector<std::string> outputs;
+    std::vector<bool> typed;
     do {
-      if (take_keyword("_")) n.outputs.push_back(kNoValue);
-      else n.outputs.push_back(declare(g, false));
+      bool has_type = true;
+      n.outputs.push_back(take_keyword("_") ? kNoValue : declare(g, false, &has_type));
+      typed.push_back(has_type);
     } while (take(","));
     expect("=");
     if (take_keyword("fusion")) {
@@ -326,8 +330,8 @@ class Parser {
       } while (take(","));
       expect("}");
     }
-    expect("@");
-    n.name = quoted();
+    const ValueId named_after = n.outputs[0];
+    n.name = take("@") ? quoted() : named_after.valid() ? g.value(named_after).name : std::string(n.type());
     if (take_keyword("from")) n.sources = list<std::string>([&] { return quoted(); });
     else n.sources = {n.name};
     while (take_keyword("body")) {
@@ -337,6 +341,7 @@ class Parser {
       if (n.is_fusion()) body.symbols = g.symbols;
       contents(body, infer);
     }
+    if (n.is_fusion()) types_of_body(g, n, typed);
     // Declared types are checked against the shape rule, which also gives contents.
     std::vector<std::pair<DType, Shape>> declared;
     for (ValueId v : n.outputs) declared.emplace_back(v.valid() ? g.value(v).dtype : DType::f32, v.valid() ? g.value(v).shape : Shape{});
@@ -345,9 +350,22 @@ class Parser {
     if (!infer) return;
     g.infer(id);
     for (size_t i = 0; i < outs.size(); ++i)
-      if (outs[i].valid() && (g.value(outs[i]).dtype != declared[i].first || g.value(outs[i]).shape != declared[i].second))
+      if (outs[i].valid() && typed[i] && (g.value(outs[i]).dtype != declared[i].first || g.value(outs[i]).shape != declared[i].second))
         bad(fmt::format("'{}' is declared {}{}, inferred {}{}", g.value(outs[i]).name, name_of(declared[i].first),
                         to_string(declared[i].second), name_of(g.value(outs[i]).dtype), to_string(g.value(outs[i]).shape)));
+  }
+
+  // A fusion has no shape rule: outputs without a type have that of its body's.
+  void types_of_body(Graph& g, const Node& fusion, const std::vector<bool>& typed) {
+    if (fusion.bodies.empty()) bad("a fusion needs a body");
+    const Graph& body = *fusion.bodies[0];
+    if (body.outputs.size() != fusion.outputs.size()) bad("the body has another number of outputs");
+    for (size_t i = 0; i < typed.size(); ++i) {
+      if (typed[i]) continue;
+      Value& out = g.value(fusion.outputs[i]);
+      out.dtype = body.value(body.outputs[i]).dtype;
+      out.shape = body.value(body.outputs[i]).shape;
+    }
   }
 
   std::string_view text_;

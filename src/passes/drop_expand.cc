@@ -14,6 +14,7 @@ size_t drop_expand(ir::Graph& graph) {
   for (ir::NodeId id : graph.topological_order()) {
     const ir::Node& node = graph.node(id);
     if (!node.op || !node.op->traits.elementwise || node.inputs.size() != 2) continue;
+    if (node.is("PRelu")) continue;  // its slope broadcasts to x, but not x to the slope
     for (size_t i = 0; i < 2; ++i) {
       const ir::Node* expand = match.from(node.inputs[i], "Expand");
       if (!expand) continue;

@@ -62,9 +62,11 @@ struct Pattern {
     }
     return {};
   }
-  // A constant vector of the last axis, as rank 1.
-  ir::ValueId row(ir::ValueId v, const Expr& extent) const {
+  // A constant vector of the last axis, as rank 1. One of more axes than the value it scales gives the
+  // result more axes, too.
+  ir::ValueId row(ir::ValueId v, const Expr& extent, size_t rank) const {
     const ir::Value& value = graph.value(v);
+    if (value.rank() > rank) return {};
     if (!value.is_constant() || value.shape.empty() || !(value.shape.back() == extent)) return {};
     if (value.constant.size() != extent.constant()) return {};
     if (value.rank() == 1) return v;
@@ -75,7 +77,7 @@ struct Pattern {
     const ir::NodeId reader = v.index < graph.value_count() ? match.only_reader(v) : ir::NodeId{};
     if (!reader.valid() || !graph.node(reader).is(op)) return {};
     const ir::ValueId other = match.other(graph.node(reader), v);
-    return other.valid() ? std::make_pair(reader, row(other, extent)) : std::make_pair(ir::NodeId{}, ir::kNoValue);
+    return other.valid() ? std::make_pair(reader, row(other, extent, graph.value(v).rank())) : std::make_pair(ir::NodeId{}, ir::kNoValue);
   }
 };
 
@@ -94,7 +96,7 @@ size_t fuse_layernorm(ir::Graph& graph) {
     if (!sub || pattern.mean_of(sub->inputs[1]) != sub->inputs[0]) continue;
     const ir::ValueId x = sub->inputs[0];
     const Expr extent = graph.value(x).shape.back();
-    if (!extent.is_constant()) continue;
+    if (!extent.is_constant() || graph.value(x).shape != graph.value(node.outputs[0]).shape) continue;
     std::vector<ir::NodeId> replaced = {graph.value(found->centred).producer, id};
     ir::ValueId result = node.outputs[0], scale, bias;
     if (const auto [mul, weight] = pattern.affine(result, "Mul", extent); weight.valid()) {
