@@ -3,7 +3,8 @@
 //
 // Labels of a two-operand contraction fall into batch (a, b and result), rows (a and result),
 // columns (b and result) and summed (a and b). With at most one label of each of the last three
-// it is a matrix product between Transposes, most of which are views of strided memory.
+// it is a matrix product between Transposes, most of which are views of strided memory. Near misses
+// that must stay: diagonals, sums over one operand, a summed extent of 1 that repeats.
 #include <algorithm>
 
 #include "passes/match.h"
@@ -54,6 +55,8 @@ bool rewrite(ir::Graph& graph, ir::NodeId id) {
     columns += c;
   }
   if (rows.size() != 1 || columns.size() != 1 || summed.size() != 1 || e->out.size() != batch.size() + 2) return false;
+  const Expr &k_of_a = graph.value(node.inputs[0]).shape[e->a.find(summed)], &k_of_b = graph.value(node.inputs[1]).shape[e->b.find(summed)];
+  if (!(k_of_a == k_of_b)) return false;
   std::string batch_order;  // as the result has them
   for (char c : e->out)
     if (batch.find(c) != std::string::npos) batch_order += c;

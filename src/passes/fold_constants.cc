@@ -6,6 +6,7 @@
 // the shape rules know as numbers is a constant too. Results that would make the plan much larger
 // than what they come from (an Expand of a scalar to an image) stay nodes.
 #include <algorithm>
+#include <map>
 
 #include "passes/passes.h"
 
@@ -79,13 +80,18 @@ size_t fold_constants(ir::Graph& graph) {
     if (results.empty()) continue;
     const std::vector<ir::ValueId> outputs = node.outputs;
     graph.remove_node(id);
+    std::map<std::string, Expr, std::less<>> counted;  // extents that data decides (NonZero), now known
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (!outputs[i].valid()) continue;
       ir::Value& value = graph.value(outputs[i]);
       value.producer = {};
+      for (size_t d = 0; d < value.shape.size(); ++d)
+        if (const auto symbol = graph.symbols.find(value.shape[d].str()); symbol != graph.symbols.end() && symbol->second.kind == ir::SymbolKind::data)
+          counted[symbol->first] = results[i].dims()[d];
       value.shape = to_shape(results[i].dims());
       value.constant = std::move(results[i]);
     }
+    ir::substitute(graph, counted);
     ++changes;
   }
   return changes + graph.remove_dead();

@@ -35,8 +35,8 @@ std::vector<Tensor> constants_of(const std::string& text) {
   static const std::regex kDrawn(R"(const\s+(\w+):\s*(\w+)\[([0-9,]*)\]\s*=\s*#([01]))");
   std::vector<Tensor> out;
   for (std::sregex_iterator it(text.begin(), text.end(), kDrawn), end; it != end; ++it) {
-    Dims dims;
-    for (const Expr& e : ir::parse("graph \"t\" (x: f32[" + (*it)[3].str() + "]) -> (x) {}").value({0}).shape) dims.push_back(e.constant());
+    const ir::Graph shape = ir::parse("graph \"t\" (x: f32[" + (*it)[3].str() + "]) -> (x) {}");
+    const Dims dims = to_dims(shape.value({0}).shape);
     const bool positive = (*it)[4] == "1";
     out.push_back(drawn(dtype_from_name((*it)[2].str()), dims, positive ? 0.5 : -1, positive ? 1.5 : 1, seed_of((*it)[1])));
   }

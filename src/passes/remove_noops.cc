@@ -10,7 +10,9 @@ namespace vitrail::passes {
 namespace {
 
 bool moves_nothing(const ir::Graph& graph, const ir::Node& node) {
-  const std::vector<int64_t> perm = transpose_perm(graph, node);
+  std::vector<int64_t> perm = transpose_perm(graph, node);
+  const Shape& shape = graph.value(node.inputs[0]).shape;
+  std::erase_if(perm, [&](int64_t axis) { return shape[static_cast<size_t>(axis)].is(1); });
   return std::is_sorted(perm.begin(), perm.end());
 }
 
@@ -48,8 +50,8 @@ size_t remove_noops(ir::Graph& graph) {
     const ir::Node& node = graph.node(id);
     if (!node.op || !is_noop(graph, node)) continue;
     const ir::ValueId in = node.inputs[0], out = node.outputs[0];
-    const bool from_input = !graph.producer(in);
-    if (graph.is_output(out) && from_input) continue;  // an output needs a node of its own
+    const bool taken = !graph.producer(in) || graph.is_output(in);
+    if (graph.is_output(out) && taken) continue;  // an output needs a node and a name of its own
     graph.replace_uses(out, in);
     graph.remove_node(id);
     ++changes;

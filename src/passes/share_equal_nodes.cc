@@ -52,7 +52,9 @@ size_t share_equal_nodes(ir::Graph& graph) {
   for (ir::NodeId id : graph.topological_order()) {
     const ir::Node& node = graph.node(id);
     if (!node.op || !node.bodies.empty() || node.op->traits.data_shape) continue;
-    std::string key = fmt::format("{}:{}/{}(", node.op->domain, node.op->name, node.outputs.size());
+    std::string key = fmt::format("{}:{}/", node.op->domain, node.op->name);
+    for (ir::ValueId out : node.outputs) key += out.valid() ? 'y' : '_';  // the first must have all results of the second
+    key += "(";
     for (ir::ValueId in : node.inputs) key += fmt::format("{},", in.index);
     key += ")" + attr_key(node.attrs);
     const auto [at, fresh] = seen.emplace(std::move(key), id);
@@ -63,7 +65,7 @@ size_t share_equal_nodes(ir::Graph& graph) {
     for (ir::ValueId v : mine) output |= v.valid() && graph.is_output(v);
     if (output) continue;  // both names must stay
     for (size_t i = 0; i < mine.size(); ++i)
-      if (mine[i].valid() && first[i].valid()) graph.replace_uses(mine[i], first[i]);
+      if (mine[i].valid()) graph.replace_uses(mine[i], first[i]);
     graph.remove_node(id);
     ++changes;
   }
