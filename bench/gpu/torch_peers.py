@@ -6,7 +6,8 @@
 
 The models are the twins of tests/python with their deterministic weights. Two times are taken for each, in
 milliseconds: `device`, between events around one run (median of many), and `end_to_end`, from pinned host memory to
-pinned host memory. Only PyTorch and numpy are needed. A mode that fails is reported with its error and the others go on.
+pinned host memory. Only PyTorch and numpy are needed. A mode that fails is reported with its error; the others
+go on.
 """
 
 import argparse
