@@ -5,44 +5,59 @@
 
 #include "ir/storage.h"
 #include "lower/lower.h"
+#include "plan/plan.h"
 
 namespace vitrail {
 
+/// A value of `LaidStep::graph` (or of one of its node's bodies) and where it lies.
+struct LaidValue {
+  ir::ValueId value;             ///< kNoValue: absent
+  ir::Storage storage;
+};
+
 /// One step before kernels are chosen. Strides are set: the problem is complete.
 struct LaidStep {
-  ir::NodeId node;               ///< the fusion or host op; invalid for a copy
-  bool host = false;
+  using Kind = Step::Kind;
+  Kind kind = Kind::launch;
+  ir::Graph* graph = nullptr;    ///< whose node and values these are
+  ir::NodeId node;               ///< the fusion, host op, If or Loop; invalid for a copy
   Lowered lowered;               ///< fusions and copies
   std::vector<ir::Storage> inputs, outputs;
   std::vector<ir::ValueId> input_values, output_values;  ///< for names; kNoValue: absent or made
   std::string name;
   double copied_bytes = 0;       ///< copies: bytes moved at the opt shapes
+  /// If and Loop: what Step holds under the same names, values being those of the node's bodies.
+  std::vector<std::vector<LaidStep>> blocks;
+  std::vector<std::vector<LaidValue>> block_inputs, block_outputs;
 };
 
+/// Memory of some elements; what it is for as PlanBuffer has it.
 struct LaidBuffer {
-  enum class Kind : uint8_t { arena, input, output, constant } kind = Kind::arena;
+  using Kind = PlanBuffer::Kind;
+  Kind kind = Kind::arena;
   DType dtype = DType::f32;
   Expr elements;
-  ir::ValueId value;             ///< constants, inputs, outputs
+  Tensor constant;
+  int io = -1;                   ///< inputs and outputs: the index among the model's
 };
 
 /// Every value's storage and the steps in order, copies included.
 struct Layout {
   std::vector<LaidBuffer> buffers;
   std::vector<LaidStep> steps;
-  int copies = 0;
 };
 
 /// A fusion that no family or kernel takes, with the reason; the caller dissolves it and tries again.
 struct Refused {
+  ir::Graph* graph = nullptr;    ///< the graph, or the body of an If or Loop, that it stands in
   ir::NodeId node;
   std::string why;
 };
 
-/// Gives every value of the graph its storage. Axis orders are chosen value by value, in the order
-/// of execution, to cost the fewest copied bytes at `opt`; Concat inputs are written in place where
-/// their producers allow it. Fusions that cannot be lowered are appended to `refused` (the layout
-/// is then void).
-Layout lay_out(const ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused);
+/// Gives every value of the graph, and of the bodies of its Ifs and Loops, its storage. Axis orders
+/// are chosen value by value, in the order of execution, to cost the fewest copied bytes at `opt`;
+/// Concat inputs and the results of branches are written in place where their producers allow it.
+/// Fusions that cannot be lowered are appended to `refused` (the layout is then void).
+Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused);
 
 }  // namespace vitrail

@@ -4,7 +4,10 @@
 #include <map>
 
 #include "compile/compile.h"
+#include "compile/data_bounds.h"
 #include "compile/layout.h"
+#include "compile/live_ranges.h"
+#include "ir/control_flow.h"
 #include "kernels/kernel.h"
 #include "passes/pipeline.h"
 
@@ -13,13 +16,24 @@ namespace {
 
 class PlanMaker {
  public:
-  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout)
-      : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)) {}
+  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout, std::vector<std::string>& account)
+      : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)), bounds_(graph, account) {}
 
   Plan run() {
     plan_.model_name = graph_.name;
     plan_.metadata = graph_.metadata;
+    symbols();
+    for (const Equality& e : graph_.guards) plan_.guards.push_back({e.a, e.b});
+    buffers();
+    plan_.steps = make_block(layout_.steps);
+    set_live_ranges(plan_);
+    return std::move(plan_);
+  }
+
+ private:
+  void symbols() {
     for (const auto& [name, symbol] : graph_.symbols) {
+      if (symbol.kind == ir::SymbolKind::data) continue;
       PlanSymbol out{.name = name, .kind = static_cast<PlanSymbol::Kind>(symbol.kind), .bound = symbol.bound};
       if (symbol.kind == ir::SymbolKind::input) {
         out.min = symbol.range.low;
@@ -28,48 +42,36 @@ class PlanMaker {
       }
       plan_.symbols.push_back(std::move(out));
     }
-    for (const Equality& e : graph_.guards) plan_.guards.push_back({e.a, e.b});
-    buffers();
-    for (const LaidStep& step : layout_.steps) plan_.steps.push_back(make_step(step));
-    ends();
-    return std::move(plan_);
+    for (const auto& [name, bound] : bounds_.all())
+      plan_.symbols.push_back({.name = name, .kind = PlanSymbol::Kind::data, .bound = bound});
   }
 
- private:
   void buffers() {
     for (const LaidBuffer& laid : layout_.buffers) {
       PlanBuffer b;
-      b.bytes = laid.elements * Expr(static_cast<int64_t>(size_of(laid.dtype)));
-      b.first = INT32_MAX;
-      b.last = -1;
-      switch (laid.kind) {
-        case LaidBuffer::Kind::arena: break;
-        case LaidBuffer::Kind::input:
-          b.kind = PlanBuffer::Kind::input;
-          b.io = index_of(graph_.inputs, laid.value);
-          break;
-        case LaidBuffer::Kind::output:
-          b.kind = PlanBuffer::Kind::output;
-          b.io = index_of(graph_.outputs, laid.value);
-          break;
-        case LaidBuffer::Kind::constant:
-          b.kind = PlanBuffer::Kind::constant;
-          b.constant = add_constant(graph_.value(laid.value).constant);
-          break;
-      }
+      b.kind = laid.kind;
+      b.bytes = bounds_.largest(laid.elements) * Expr(static_cast<int64_t>(size_of(laid.dtype)));
+      constexpr int64_t kMostGuessed = int64_t{1} << 30;
+      require(!bounds_.guessed(laid.elements) || b.bytes.bounds(graph_.symbol_ranges()).high <= kMostGuessed, Code::unsupported,
+              "a tensor of {} elements has extents that depend on data and have no bound; give what they are computed from "
+              "(sizes, pads, scales) as constants of the model",
+              printable(laid.elements.str()));
+      b.io = laid.io;
+      if (laid.kind == LaidBuffer::Kind::constant) b.constant = add_constant(laid.constant);
       plan_.buffers.push_back(std::move(b));
     }
-    for (ir::ValueId in : graph_.inputs) plan_.inputs.push_back({graph_.value(in).name, io_value(in, LaidBuffer::Kind::input)});
-    for (ir::ValueId out : graph_.outputs) plan_.outputs.push_back({graph_.value(out).name, io_value(out, LaidBuffer::Kind::output)});
+    plan_.inputs.resize(graph_.inputs.size());
+    plan_.outputs.resize(graph_.outputs.size());
+    for (size_t i = 0; i < layout_.buffers.size(); ++i) {
+      const LaidBuffer::Kind kind = layout_.buffers[i].kind;
+      if (kind == LaidBuffer::Kind::input) io(plan_.inputs, graph_.inputs, i);
+      if (kind == LaidBuffer::Kind::output) io(plan_.outputs, graph_.outputs, i);
+    }
   }
-  static int index_of(const std::vector<ir::ValueId>& list, ir::ValueId v) {
-    return static_cast<int>(std::find(list.begin(), list.end(), v) - list.begin());
-  }
-  int io_value(ir::ValueId v, LaidBuffer::Kind kind) {
-    for (size_t i = 0; i < layout_.buffers.size(); ++i)
-      if (layout_.buffers[i].kind == kind && layout_.buffers[i].value == v)
-        return add_value(graph_.value(v).name, graph_.value(v).dtype, graph_.value(v).shape, {static_cast<int>(i), 0, row_major(graph_.value(v).shape)});
-    fail(Code::internal, "'{}' has no buffer", graph_.value(v).name);
+  void io(std::vector<PlanTensorInfo>& list, const std::vector<ir::ValueId>& values, size_t buffer) {
+    const auto index = static_cast<size_t>(layout_.buffers[buffer].io);
+    const ir::Value& value = graph_.value(values[index]);
+    list[index] = {value.name, add_value(value.name, value.dtype, value.shape, {static_cast<int>(buffer), 0, row_major(value.shape)})};
   }
   int add_constant(const Tensor& t) {
     plan_.constants.push_back(t);
@@ -87,30 +89,41 @@ class PlanMaker {
     return add_value(name, t.dtype(), dims, {static_cast<int>(plan_.buffers.size()) - 1, 0, row_major(dims)});
   }
 
+  Block make_block(const std::vector<LaidStep>& steps) {
+    Block out;
+    for (const LaidStep& step : steps) out.push_back(make_step(step));
+    return out;
+  }
+
   Step make_step(const LaidStep& laid) {
     Step step;
     step.name = laid.name;
-    if (laid.node.valid()) step.sources = graph_.node(laid.node).sources;
-    if (laid.host) {
-      host(laid, step);
-    } else {
+    step.kind = laid.kind;
+    if (laid.node.valid()) step.sources = laid.graph->node(laid.node).sources;
+    if (laid.kind == LaidStep::Kind::launch) {
       launch(laid, step);
+      return step;
     }
+    for (size_t i = 0; i < laid.inputs.size(); ++i) step.inputs.push_back(value_at(laid, false, i));
+    for (size_t i = 0; i < laid.outputs.size(); ++i) step.outputs.push_back(value_at(laid, true, i));
+    data_extents(laid, step);
+    if (laid.kind == LaidStep::Kind::host) host(laid, step);
+    else control(laid, step);
     return step;
   }
 
-  int value_at(const LaidStep& laid, bool output, size_t i) {
-    const ir::ValueId v = (output ? laid.output_values : laid.input_values)[i];
-    const ir::Storage& s = (output ? laid.outputs : laid.inputs)[i];
+  int value_at(const ir::Graph& graph, ir::ValueId v, const ir::Storage& s) {
     if (!v.valid()) return -1;
-    const auto key = std::make_tuple(v.index, s.buffer, s.offset.str(), to_string(s.strides));
+    const auto key = std::make_tuple(&graph, v.index, s.buffer, s.offset.str(), to_string(s.strides));
     const auto [at, fresh] = seen_.emplace(key, 0);
-    if (fresh) at->second = add_value(graph_.value(v).name, graph_.value(v).dtype, graph_.value(v).shape, s);
+    if (fresh) at->second = add_value(graph.value(v).name, graph.value(v).dtype, graph.value(v).shape, s);
     return at->second;
+  }
+  int value_at(const LaidStep& laid, bool output, size_t i) {
+    return value_at(*laid.graph, (output ? laid.output_values : laid.input_values)[i], (output ? laid.outputs : laid.inputs)[i]);
   }
 
   void launch(const LaidStep& laid, Step& step) {
-    step.kind = Step::Kind::launch;
     step.problem = laid.lowered.problem;
     step.problem.fixed_order = options_.deterministic;
     const KernelFamily* family = find_family(step.problem.family);
@@ -119,9 +132,9 @@ class PlanMaker {
       const bool copy = !laid.node.valid();
       const LoweredOperand* operand = copy ? nullptr : &laid.lowered.inputs[i];
       if (!copy && (operand->io < 0 || operand->packed)) {
-        const Tensor& dense = operand->io < 0 ? operand->constant : graph_.value(laid.input_values[i]).constant;
+        const Tensor& dense = operand->io < 0 ? operand->constant : laid.graph->value(laid.input_values[i]).constant;
         const Tensor packed = operand->packed && family->pack ? family->pack(step.problem, i, dense) : dense;
-        const std::string name = operand->io < 0 ? laid.name + ".weight" : graph_.value(laid.input_values[i]).name;
+        const std::string name = operand->io < 0 ? laid.name + ".weight" : laid.graph->value(laid.input_values[i]).name;
         step.inputs.push_back(constant_value(name, packed));
       } else {
         step.inputs.push_back(value_at(laid, false, i));
@@ -131,45 +144,46 @@ class PlanMaker {
   }
 
   void host(const LaidStep& laid, Step& step) {
-    const ir::Node& node = graph_.node(laid.node);
-    step.kind = Step::Kind::host;
+    const ir::Node& node = laid.graph->node(laid.node);
     step.domain = node.op->domain;
     step.op = node.op->name;
     step.attrs = node.attrs;
-    for (size_t i = 0; i < laid.inputs.size(); ++i) step.inputs.push_back(value_at(laid, false, i));
-    for (size_t i = 0; i < laid.outputs.size(); ++i) {
-      step.outputs.push_back(value_at(laid, true, i));
-      if (!laid.output_values[i].valid()) continue;
-      const Shape& shape = graph_.value(laid.output_values[i]).shape;
-      for (size_t axis = 0; axis < shape.size(); ++axis) {
-        const auto symbol = graph_.symbols.find(shape[axis].str());
-        if (symbol != graph_.symbols.end() && symbol->second.kind == ir::SymbolKind::data && symbol->first.rfind(node.name, 0) == 0)
-          step.data_extents.push_back({static_cast<int>(i), static_cast<int>(axis), symbol->first});
-      }
+  }
+
+  void control(const LaidStep& laid, Step& step) {
+    const ir::Node& node = laid.graph->node(laid.node);
+    const auto values = [&](const std::vector<LaidValue>& list, const ir::Graph& body) {
+      std::vector<int> out;
+      for (const LaidValue& v : list) out.push_back(value_at(body, v.value, v.storage));
+      return out;
+    };
+    for (size_t i = 0; i < laid.blocks.size(); ++i) {
+      const ir::Graph& body = *node.bodies[i];
+      step.blocks.push_back(make_block(laid.blocks[i]));
+      if (i < laid.block_inputs.size()) step.block_inputs.push_back(values(laid.block_inputs[i], body));
+      step.block_outputs.push_back(values(laid.block_outputs[i], body));
     }
   }
 
-  void ends() {
-    for (size_t s = 0; s < plan_.steps.size(); ++s) {
-      const auto touch = [&](int value) {
-        if (value < 0) return;
-        PlanBuffer& b = plan_.buffers[static_cast<size_t>(plan_.values[static_cast<size_t>(value)].buffer)];
-        b.first = std::min(b.first, static_cast<int>(s));
-        b.last = std::max(b.last, static_cast<int>(s));
-      };
-      for (int v : plan_.steps[s].inputs) touch(v);
-      for (int v : plan_.steps[s].outputs) touch(v);
+  // The symbols that this step writes.
+  void data_extents(const LaidStep& laid, Step& step) {
+    auto [writers, fresh] = writers_.try_emplace(laid.graph);
+    if (fresh) writers->second = ir::symbol_writers(*laid.graph);
+    for (const auto& [symbol, writer] : writers->second) {
+      if (writer.node != laid.node) continue;
+      const auto at = std::find(laid.output_values.begin(), laid.output_values.end(), laid.graph->node(laid.node).outputs[writer.output]);
+      step.data_extents.push_back({static_cast<int>(at - laid.output_values.begin()), static_cast<int>(writer.axis), symbol});
     }
-    for (PlanBuffer& b : plan_.buffers)
-      if (b.last < 0) b.first = b.last = 0;
   }
 
   const ir::Graph& graph_;
   const Bindings& opt_;
   const BuildOptions& options_;
   Layout layout_;
+  DataBounds bounds_;
   Plan plan_;
-  std::map<std::tuple<uint32_t, int, std::string, std::string>, int> seen_;
+  std::map<std::tuple<const ir::Graph*, uint32_t, int, std::string, std::string>, int> seen_;
+  std::map<const ir::Graph*, std::map<std::string, ir::SymbolWriter>> writers_;
 };
 
 // Whether any kernel takes the step's problem as it is laid out.
@@ -184,6 +198,18 @@ bool has_kernel(const Problem& problem, std::string* why) {
   return false;
 }
 
+// Fusions, at any depth, whose problem no kernel takes as it is laid out.
+void find_refused(const std::vector<LaidStep>& steps, std::vector<Refused>& refused) {
+  for (const LaidStep& step : steps) {
+    std::string why;
+    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, &why)) {
+      require(step.node.valid(), Code::internal, "no kernel copies {}: {}", step.lowered.problem.str(), why);
+      refused.push_back({step.graph, step.node, why});
+    }
+    for (const auto& block : step.blocks) find_refused(block, refused);
+  }
+}
+
 }  // namespace
 
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account) {
@@ -191,18 +217,12 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
   for (;;) {
     std::vector<Refused> refused;
     Layout layout = lay_out(graph, opt, refused);
-    if (refused.empty())
-      for (const LaidStep& step : layout.steps) {
-        std::string why;
-        if (step.host || has_kernel(step.lowered.problem, &why)) continue;
-        require(step.node.valid(), Code::internal, "no kernel copies {}: {}", step.lowered.problem.str(), why);
-        refused.push_back({step.node, why});
-      }
-    if (refused.empty()) return PlanMaker(graph, opt, options, std::move(layout)).run();
+    if (refused.empty()) find_refused(layout.steps, refused);
+    if (refused.empty()) return PlanMaker(graph, opt, options, std::move(layout), account).run();
     for (const Refused& r : refused) {
-      const ir::Node& node = graph.node(r.node);
+      const ir::Node& node = r.graph->node(r.node);
       account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));
-      passes::dissolve_refused(graph, r.node);
+      passes::dissolve_refused(*r.graph, r.node);
     }
     ir::verify(graph, "dissolving refused fusions");
   }

@@ -2,6 +2,9 @@
 // Shapes of If and Loop: those of their bodies.
 #include "ir/control_flow.h"
 
+#include <algorithm>
+#include <set>
+
 namespace vitrail::ir {
 namespace {
 
@@ -19,7 +22,7 @@ void bind_inputs(const InferContext& ctx, Graph& body, size_t first, size_t firs
 }
 
 void run_body(Graph& graph, Graph& body, InferContext& ctx) {
-  for (const auto& [symbol, info] : graph.symbols) body.symbols.try_emplace(symbol, info);
+  for (const auto& [symbol, info] : graph.symbols) body.symbols.insert_or_assign(symbol, info);  // ranges may be narrower now
   body.infer_all();
   for (const auto& [symbol, info] : body.symbols) graph.symbols.try_emplace(symbol, info);
   ctx.equalities.insert(ctx.equalities.end(), body.guards.begin(), body.guards.end());
@@ -110,6 +113,159 @@ void infer_control_flow(Graph& graph, const Node& node, InferContext& ctx) {
   if (node.is("If")) return infer_if(graph, node, ctx);
   require(node.is("Loop"), Code::internal, "op {} has no bodies", node.type());
   infer_loop(graph, node, ctx);
+}
+
+std::map<std::string, SymbolWriter> symbol_writers(const Graph& graph) {
+  std::set<std::string> known;
+  for (ValueId in : graph.inputs) {
+    for (const Expr& d : graph.value(in).shape) d.collect_symbols(known);
+    if (graph.value(in).content)
+      for (const Expr& e : *graph.value(in).content) e.collect_symbols(known);
+  }
+  std::map<std::string, SymbolWriter> out;
+  for (NodeId id : graph.topological_order()) {
+    const Node& node = graph.node(id);
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (!node.outputs[i].valid()) continue;
+      const Shape& shape = graph.value(node.outputs[i]).shape;
+      for (size_t axis = 0; axis < shape.size(); ++axis) {
+        const std::string name = shape[axis].is_constant() ? "" : shape[axis].str();
+        const auto symbol = graph.symbols.find(name);
+        if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data && !known.contains(name))
+          out.try_emplace(name, SymbolWriter{id, i, axis});
+      }
+    }
+  }
+  return out;
+}
+
+namespace {
+// Inputs of the node before those that its bodies capture, and the body input of the first captured.
+struct Captures {
+  size_t node, body;
+};
+Captures first_capture(const Node& node) {
+  if (node.is("If")) return {1, 0};
+  const auto first = static_cast<size_t>(2 + node.attrs.integer("carried"));
+  return {first, first};
+}
+
+size_t own_constants(Graph& graph, NodeId id) {
+  const Captures at = first_capture(graph.node(id));
+  size_t changes = 0;
+  for (auto& body : graph.node(id).bodies) {
+    const auto users = body->users();
+    for (size_t i = at.node; i < graph.node(id).inputs.size(); ++i) {
+      const Value& outer = graph.value(graph.node(id).inputs[i]);
+      const ValueId inner = body->inputs[at.body + i - at.node];
+      if (!outer.is_constant() || (users[inner.index].empty() && !body->is_output(inner))) continue;
+      body->replace_uses(inner, body->add_constant(outer.name, outer.constant));
+      ++changes;
+    }
+  }
+  return changes;
+}
+
+size_t drop_unread(Graph& graph, NodeId id) {
+  Node& node = graph.node(id);
+  const Captures at = first_capture(node);
+  size_t changes = 0;
+  for (size_t i = node.inputs.size(); i-- > at.node;) {
+    const size_t b = at.body + i - at.node;
+    const bool read = std::any_of(node.bodies.begin(), node.bodies.end(), [&](const auto& body) {
+      const ValueId inner = body->inputs[b];
+      return body->is_output(inner) || !body->users()[inner.index].empty();
+    });
+    if (read) continue;
+    node.inputs.erase(node.inputs.begin() + static_cast<std::ptrdiff_t>(i));
+    for (auto& body : node.bodies) {
+      const ValueId inner = body->inputs[b];
+      body->inputs.erase(body->inputs.begin() + static_cast<std::ptrdiff_t>(b));
+      body->retire_value(inner);
+    }
+    ++changes;
+  }
+  return changes;
+}
+
+size_t complete_outputs(Graph& graph, NodeId id) {
+  size_t changes = 0;
+  for (size_t i = 0; i < graph.node(id).outputs.size(); ++i) {
+    if (graph.node(id).outputs[i].valid()) continue;
+    const ValueId made = graph.add_value(graph.node(id).name + "." + std::to_string(i), DType::f32, {});
+    graph.value(made).producer = id;
+    graph.node(id).outputs[i] = made;
+    ++changes;
+  }
+  if (changes) graph.infer(id);
+  return changes;
+}
+
+// An output that the branch only hands on, or that stands twice, needs a node of its own outside.
+void separate_outputs(Graph& body) {
+  std::set<ValueId> seen(body.inputs.begin(), body.inputs.end());
+  for (ValueId& out : body.outputs) {
+    if (!body.value(out).is_constant() && seen.insert(out).second) continue;
+    const std::string name = body.value(out).name;
+    out = body.op("Identity", {out}, {}, name);
+  }
+}
+
+size_t take_known_branch(Graph& graph, NodeId id) {
+  const Value& condition = graph.value(graph.node(id).inputs[0]);
+  const std::optional<bool> taken = known({condition.dtype, condition.shape, condition.is_constant() ? &condition.constant : nullptr, condition.content});
+  if (!taken) return 0;
+  Node node = std::move(graph.node(id));
+  graph.node(id).name = node.name;
+  graph.remove_node(id);
+  // A fusion of the branch, dissolved at once: it becomes the branch's nodes.
+  Node fusion;
+  fusion.family = "branch";
+  fusion.name = node.name;
+  fusion.inputs.assign(node.inputs.begin() + 1, node.inputs.end());
+  fusion.bodies.push_back(std::move(node.bodies[*taken ? 0 : 1]));
+  Graph& body = *fusion.bodies[0];
+  separate_outputs(body);
+  for (size_t i = node.outputs.size(); i-- > 0;) {
+    if (node.outputs[i].valid()) continue;
+    node.outputs.erase(node.outputs.begin() + static_cast<std::ptrdiff_t>(i));
+    body.outputs.erase(body.outputs.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  // Extents on which the branches disagreed are those of this one, for all who read them.
+  std::map<std::string, Expr, std::less<>> settled;
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    Value& value = graph.value(node.outputs[i]);
+    const Shape& shape = body.value(body.outputs[i]).shape;
+    for (size_t d = 0; d < shape.size() && shape.size() == value.shape.size(); ++d) {
+      const auto symbol = graph.symbols.find(value.shape[d].is_constant() ? "" : value.shape[d].str());
+      if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data && !(shape[d] == value.shape[d]))
+        settled.emplace(symbol->first, shape[d]);
+    }
+    value.shape = shape;
+  }
+  fusion.outputs = node.outputs;
+  dissolve(graph, graph.add_raw_node(std::move(fusion)));
+  substitute(graph, settled);
+  return 1;
+}
+}  // namespace
+
+size_t open_control_flow(Graph& graph) {
+  size_t changes = 0;
+  for (bool again = true; again;) {
+    again = false;
+    for (NodeId id : graph.topological_order()) {
+      if (!graph.node(id).is("If") && !graph.node(id).is("Loop")) continue;
+      if (graph.node(id).is("If") && take_known_branch(graph, id)) {
+        ++changes;
+        again = true;  // the branch may hold control flow itself
+        break;
+      }
+      changes += own_constants(graph, id) + drop_unread(graph, id);
+      if (graph.node(id).is("Loop")) changes += complete_outputs(graph, id);
+    }
+  }
+  return changes;
 }
 
 }  // namespace vitrail::ir

@@ -259,8 +259,10 @@ size_t Graph::remove_dead() {
       remove_node({i});
       ++removed;
     }
+  // An output that nothing reads stays with its node.
   for (uint32_t i = 0; i < values_.size(); ++i)
-    if (!needed[i] && !values_[i].name.empty() && (values_[i].is_constant() || values_[i].producer.valid())) {
+    if (!needed[i] && !values_[i].name.empty() &&
+        (values_[i].is_constant() || (values_[i].producer.valid() && !keep[values_[i].producer.index]))) {
       values_[i].constant = Tensor();
       retire_value({i});
     }
@@ -342,7 +344,13 @@ void Graph::infer(NodeId id) {
     }
     for (ValueInfo& out : ctx.outputs)
       if (ctx.has(0)) out.dtype = ctx.in(0).dtype;
+    const auto cleaned = [](std::string text) {
+      for (char& c : text)
+        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '.') c = '_';
+      return text;
+    };
     // The same node inferred again keeps its symbols: passes infer after every edit.
+    const std::string prefix = cleaned(n.name + ".");
     std::vector<Expr> earlier;
     for (ValueId out : n.outputs)
       if (out.valid())
@@ -350,17 +358,14 @@ void Graph::infer(NodeId id) {
           std::set<std::string> names;
           d.collect_symbols(names);
           for (const std::string& symbol : names)
-            if (symbols.contains(symbol) && symbols[symbol].kind == SymbolKind::data &&
-                symbol.rfind(n.name + ".", 0) == 0)
+            if (symbols.contains(symbol) && symbols[symbol].kind == SymbolKind::data && symbol.rfind(prefix, 0) == 0 &&
+                std::find(earlier.begin(), earlier.end(), Expr::symbol(symbol)) == earlier.end())
               earlier.push_back(Expr::symbol(symbol));
         }
     size_t reused = 0;
     ctx.data_symbol = [&](const std::string& hint, const Expr& bound) {
       if (reused < earlier.size()) return earlier[reused++];
-      std::string clean = n.name + "." + hint;
-      for (char& c : clean)
-        if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '.') c = '_';
-      return new_data_symbol(clean, bound);
+      return new_data_symbol(cleaned(n.name + "." + hint), bound);
     };
     ctx.ranges = symbol_ranges();
     if (n.bodies.empty()) op.infer(ctx);

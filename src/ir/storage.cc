@@ -128,7 +128,10 @@ std::optional<Expr> gathered_index(const Graph& graph, const Node& node) {
 
 bool is_view(const Graph& graph, const Node& node) {
   if (node.is_fusion() || node.op->domain[0]) return false;
-  if (is_reshape(node) || node.is("Transpose") || node.is("Split") || node.is("Expand")) return true;
+  if (node.is("Transpose")) return true;
+  // Extents that only the data give are known when the node has run, as a step.
+  if (is_reshape(node) || node.is("Split") || node.is("Expand"))
+    return node.inputs.size() < 2 || !node.inputs[1].valid() || graph.ints(node.inputs[1]).has_value();
   if (node.is("Slice")) return slice_axes(graph, node).has_value();
   if (node.is("Gather")) return gathered_index(graph, node).has_value();
   return false;

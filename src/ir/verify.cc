@@ -59,8 +59,11 @@ struct Verifier {
       for (const AttrSpec& spec : n.op->attrs)
         check(!spec.required || n.attrs.has(spec.name), "node '{}' lacks attribute '{}'", n.name, spec.name);
     if (n.is_fusion()) check(!n.bodies.empty(), "fusion '{}' has no body", n.name);
+    const size_t first = n.is("If") ? 1 : 0;  // the condition is for the node alone
     for (const auto& body : n.bodies) {
       if (n.is_fusion()) bindings(n, *body);
+      else check(body->inputs.size() + first == n.inputs.size(), "node '{}' has {} inputs, a body {}", n.name, n.inputs.size(),
+                 body->inputs.size());
       Verifier{*body, after}.all();
     }
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ir/control_flow.h"
 #include "passes/passes.h"
 
 namespace vitrail::passes {
@@ -10,6 +11,9 @@ namespace {
 
 const Pass kPipeline[] = {
     // Shape glue becomes numbers first, so that every later pass sees plain extents.
+    {"fold_constants", fold_constants},
+    // Conditions that are numbers now choose their branch; the other passes then see its nodes.
+    {"open_control_flow", ir::open_control_flow},
     {"fold_constants", fold_constants},
     {"remove_noops", remove_noops},
     // One form for what exporters write in several ways; patterns then need one form only.
@@ -38,6 +42,8 @@ const Pass kPipeline[] = {
     {"fold_constants", fold_constants},
     // The rewritten products have views of their own below them, above the projection's bias.
     {"sink_views", sink_views},
+    // Constants found since then reach the bodies of Ifs and Loops.
+    {"open_control_flow", ir::open_control_flow},
     // Every anchor takes what follows it; chains of such fusions become one whose body holds them,
     // so that dissolving it gives them back; then what is left is grouped; then singles are wrapped.
     {"fuse_epilogue", fuse_epilogue},
@@ -55,14 +61,29 @@ const Pass* find_pass(std::string_view name) {
   return found == std::end(kPipeline) ? nullptr : found;
 }
 
-void run(ir::Graph& graph, const Options& options) {
-  for (const Pass& pass : kPipeline) {
-    if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) != options.disabled.end()) continue;
-    const size_t changes = pass.run(graph);
-    if (changes == 0) continue;
+namespace {
+
+void run_here(ir::Graph& graph, const Options& options) {
+  const auto count = [&](const Pass& pass, size_t changes) {
+    if (changes == 0) return;
     ir::verify(graph, fmt::format("pass {}", pass.name));
     if (options.observe) options.observe(pass, changes, graph);
+  };
+  for (const Pass& pass : kPipeline) {
+    if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) != options.disabled.end()) continue;
+    count(pass, pass.run(graph));
   }
+}
+
+}  // namespace
+
+void run(ir::Graph& graph, const Options& options) {
+  run_here(graph, options);
+  // Bodies of Ifs and Loops after the graph around them, which has found their constants. Nothing
+  // moves into or out of them.
+  for (ir::NodeId id : graph.topological_order())
+    if (graph.node(id).op && graph.node(id).op->traits.control)
+      for (auto& body : graph.node(id).bodies) run(*body, options);
   graph.remove_dead();
   graph.compact();
 }

@@ -75,8 +75,8 @@ struct Step {
   /// then the carried values. `inputs` are the trip count and the first condition (-1: absent),
   /// then the carried values' first contents.
   std::vector<std::vector<int>> block_inputs;
-  /// branch: for each block, the values copied to `outputs` when it has run; empty: the blocks
-  /// write `outputs` themselves. loop: the next condition (-1: as before), the carried values, then
+  /// branch: for each block, the values copied to `outputs` when it has run (-1, or no list: the
+  /// block writes that output itself). loop: the next condition (-1: as before), the carried values, then
   /// the values stacked into the remaining outputs, whose first extent is a data symbol.
   std::vector<std::vector<int>> block_outputs;
 };

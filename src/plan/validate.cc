@@ -223,8 +223,9 @@ class Checker {
     for (const std::vector<int>& list : s.block_outputs) {
       require(list.empty() || list.size() == s.outputs.size(), Code::bad_input,
               "{} block outputs for {} outputs", list.size(), s.outputs.size());
-      operands(list, false, false);
-      for (size_t i = 0; i < list.size(); ++i) same_type(list[i], s.outputs[i]);
+      operands(list, true, false);
+      for (size_t i = 0; i < list.size(); ++i)
+        if (list[i] >= 0) same_type(list[i], s.outputs[i]);
     }
   }
   void loop(const Step& s) const {

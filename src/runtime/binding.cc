@@ -183,6 +183,15 @@ void Binding::check_operand(const Operand& operand, const BoundOperand& bound, i
           offset + span.last, capacity);
 }
 
+void Binding::forget_data() {
+  for (const PlanSymbol& s : program_->plan().symbols)
+    if (s.kind == PlanSymbol::Kind::data) symbols_.erase(s.name);
+}
+
+void Binding::forget(const StepInfo& info) {
+  for (const std::string& name : info.inner_symbols) symbols_.erase(name);
+}
+
 void Binding::set_data(const std::string& name, int64_t extent) {
   const int64_t bound = program_->symbol(name).bound.eval(symbols_);
   require(extent <= bound, Code::resource,

@@ -142,10 +142,12 @@ void Executor::run_branch(const StepInfo& info, const RunHooks& hooks, cpu::Leas
   require(condition.size() == 1, Code::bad_input, "the condition has shape {}",
           to_string(condition.dims()));
   const size_t taken = condition.int_at(0) != 0 ? 0 : 1;
+  current_->forget(info);
   run_block(info.blocks[taken], hooks, lease);
   if (step.block_outputs.empty()) return;
   const std::vector<int>& from = step.block_outputs[taken];
   for (size_t i = 0; i < from.size(); ++i) {
+    if (from[i] < 0) continue;
     set_extents(step, static_cast<int>(i), current_->value(from[i]).view.dims);
     copy_value(from[i], step.outputs[i]);
   }
@@ -178,8 +180,12 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
 
   std::vector<Tensor> state(carried);
   for (size_t i = 0; i < carried; ++i) state[i] = view_tensor(step.inputs[i + 2], true);
+  constexpr int64_t kMostRounds = 1 << 24;  // of a loop that only its condition ends
+  std::vector<Dims> rows(outputs);
   int64_t round = 0;
   for (; round < rounds && go_on; ++round) {
+    require(rounds != INT64_MAX || round < kMostRounds, Code::resource, "the loop ran {} rounds without end", round);
+    current_->forget(info);
     require(round < room, Code::resource,
             "the loop runs more than {} rounds, the plan has room for no more", room);
     if (in[0] >= 0) store(in[0], Tensor::scalar(round));
@@ -193,6 +199,9 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
       // Room first: while rounds go on, the output's own extent is the number of rows written so
       // far.
       const Dims row_dims = current_->value(out[i + 1]).view.dims;
+      if (round == 0) rows[i] = row_dims;
+      require(row_dims == rows[i], Code::bad_input, "'{}' has shape {} in round {}, {} in the first",
+              printable(plan().values[out[i + 1]].name), to_string(row_dims), round, to_string(rows[i]));
       Dims stacked = row_dims;
       stacked.insert(stacked.begin(), round + 1);
       set_extents(step, static_cast<int>(i), stacked);

@@ -176,6 +176,7 @@ void Executor::run(const RunHooks& hooks) {
             Code::usage, "input '{}': no memory given",
             printable(plan().inputs[&in - inputs_.data()].name));
   if (options_.poison) poison();
+  current_->forget_data();
   cpu::Lease lease(program_.workers());
   run_block(program_.root(), hooks, lease);
   collect_outputs();

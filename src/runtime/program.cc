@@ -47,6 +47,11 @@ std::vector<int> Program::add_block(const Block& block) {
     });
     for (const Block& inner : step.blocks) {
       std::vector<int> list = add_block(inner);
+      for (const int i : list) {
+        std::vector<std::string>& names = steps_[index].inner_symbols;
+        for (const Step::DataExtent& d : steps_[i].step->data_extents) names.push_back(d.symbol);
+        names.insert(names.end(), steps_[i].inner_symbols.begin(), steps_[i].inner_symbols.end());
+      }
       steps_[index].blocks.push_back(std::move(list));
     }
   }

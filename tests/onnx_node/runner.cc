@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs ONNX's node tests through importer and oracle. Usage: vitrail_node_runner LIST
+// Runs ONNX's node tests through importer and oracle, or with --plan through a plan made in memory.
+// Usage: vitrail_node_runner [--plan] LIST
 //
 // LIST holds one test a line: name, rtol, atol and folder, separated by tabs. The folder has
 // model.onnx, input_<set>_<i>.pb and output_<set>_<i>.pb (TensorProto). For each test a line comes
@@ -10,15 +11,18 @@
 #include <fstream>
 #include <sstream>
 
+#include "compile/compile.h"
 #include "import/onnx_import.h"
 #include "import/onnx_tensor.h"
 #include "onnx/onnx-ml.pb.h"
 #include "oracle/oracle.h"
+#include "runtime/executor.h"
 
 namespace vitrail {
 namespace {
 struct Test {
   std::string name, folder;
+  bool plan = false;
   double rtol = 0, atol = 0;
 };
 
@@ -78,6 +82,24 @@ std::string difference(const Tensor& found, DType found_type, const Tensor& expe
   return {};
 }
 
+// The outputs of the compiled plan. Memory that nothing wrote is NaN.
+std::vector<Tensor> run_plan(const ir::Graph& graph, const std::vector<Tensor>& inputs) {
+  BuildOptions options{.verify = VerifyLevel::off};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Dims& dims = inputs[i].dims();
+    if (!is_static(graph.value(graph.inputs[i]).shape))
+      options.shapes[graph.value(graph.inputs[i]).name] = {dims, dims, dims};
+  }
+  BuildReport report;
+  Executor executor(std::make_shared<const Plan>(compile(graph, options, report)),
+                    {.threads = 1, .poison = true});
+  for (size_t i = 0; i < inputs.size(); ++i) executor.set_input(i, inputs[i]);
+  executor.run();
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < graph.outputs.size(); ++i) out.push_back(executor.output(i));
+  return out;
+}
+
 // `constant_from`: index of the first input that becomes a constant.
 std::string run_set(const Test& test, const Protos& inputs, const Protos& outputs,
                     size_t constant_from) {
@@ -90,7 +112,7 @@ std::string run_set(const Test& test, const Protos& inputs, const Protos& output
   const auto given = to_tensors(
       Protos(inputs.begin(),
              inputs.begin() + static_cast<std::ptrdiff_t>(std::min(constant_from, inputs.size()))));
-  const auto results = oracle::run(graph, given);
+  const auto results = test.plan ? run_plan(graph, given) : oracle::run(graph, given);
   const auto expected = to_tensors(outputs);
   if (results.size() != expected.size())
     return fmt::format("{} outputs instead of {}", results.size(), expected.size());
@@ -128,12 +150,13 @@ Verdict judge(const Test& test) {
   return {"passed", ""};
 }
 
-int main_of(const char* list) {
+int main_of(const char* list, bool plan) {
   std::ifstream lines(list);
   std::string line;
   while (std::getline(lines, line)) {
     std::istringstream fields(line);
     Test test;
+    test.plan = plan;
     fields >> test.name >> test.rtol >> test.atol;
     std::getline(fields >> std::ws, test.folder);
     const Verdict verdict = judge(test);
@@ -149,9 +172,10 @@ int main_of(const char* list) {
 }  // namespace vitrail
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s LIST\n", argv[0]);
+  const bool plan = argc == 3 && std::string_view(argv[1]) == "--plan";
+  if (argc != 2 && !plan) {
+    std::fprintf(stderr, "usage: %s [--plan] LIST\n", argv[0]);
     return 2;
   }
-  return vitrail::main_of(argv[1]);
+  return vitrail::main_of(argv[argc - 1], plan);
 }
