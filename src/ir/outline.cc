@@ -83,7 +83,7 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
       if (!in.valid() || made.contains(in) || map.contains(in)) continue;
       const Value& value = graph.value(in);
       const ValueId inner = body->add_value(value.name, value.dtype, value.shape);
-      body->value(inner).content = value.content;
+      body->value(inner).content = graph.ints(in);  // of constants, too: the body's shape rules read them
       body->inputs.push_back(inner);
       fusion.inputs.push_back(in);
       map[in] = inner;

@@ -231,8 +231,9 @@ class Parser {
     return id;
   }
 
-  // "(inputs) -> (outputs) { ... }"
-  void contents(Graph& g, bool infer) {
+  // "(inputs) -> (outputs) { ... }". `known` has what is known of the inputs' elements: a body reads
+  // its constants through them.
+  void contents(Graph& g, bool infer, const std::vector<std::optional<std::vector<Expr>>>& known = {}) {
     if (names_.size() > kDeepest) bad("bodies nested too deeply");
     names_.emplace_back();
     std::vector<std::string> outputs;
@@ -243,6 +244,7 @@ class Parser {
       while (take(","));
       expect(")");
     }
+    for (size_t i = 0; i < std::min(known.size(), g.inputs.size()); ++i) g.value(g.inputs[i]).content = known[i];
     expect("->");
     expect("(");
     if (!take(")")) {
@@ -339,7 +341,9 @@ class Parser {
       Graph& body = *n.bodies.back();
       body.name = n.family;
       if (n.is_fusion()) body.symbols = g.symbols;
-      contents(body, infer);
+      std::vector<std::optional<std::vector<Expr>>> known;
+      for (ValueId in : n.inputs) known.push_back(n.is_fusion() && in.valid() ? g.ints(in) : std::nullopt);
+      contents(body, infer, known);
     }
     if (n.is_fusion()) types_of_body(g, n, typed);
     // Declared types are checked against the shape rule, which also gives contents.

@@ -19,7 +19,10 @@ std::optional<Lowered> lower_attention(const BodyReader& reader, std::string* wh
     } else if (at->is("Div") && right && right->size() == 1) {
       scale /= right->number_at(0);
     } else if (at->is("Add") && !mask.valid() && scale == 1) {
-      mask = at->inputs[1];
+      const size_t scores = reader.body.producer(at->inputs[0]) ? 0 : 1;  // the other one comes from outside
+      mask = at->inputs[1 - scores];
+      at = reader.body.producer(at->inputs[scores]);
+      continue;
     } else {
       return *why = fmt::format("{} between the products", at->type()), std::nullopt;
     }

@@ -4,7 +4,8 @@
 //
 // for a scalar constant s and constant weights: s * 0 is 0, so padding commutes with it. What is left
 // of a Gelu when a simplifier has moved its 0.5 into the next weights (Mul(Gelu(x), 2)) goes back
-// there. Near misses that must stay: a product that is read twice, weights that are no constant.
+// there. Near misses that must stay: a product that is read twice, weights that are no constant, a
+// product that float32 cannot hold.
 #include <cmath>
 
 #include "passes/match.h"
@@ -24,8 +25,14 @@ size_t fold_scale(ir::Graph& graph) {
     const auto scaled = match.with_scalar(*mul);
     if (!scaled || !std::isfinite(scaled->number)) continue;
     Tensor product(DType::f32, weight.constant.dims());
-    for (int64_t i = 0; i < product.size(); ++i)
-      product.mutable_data<float>()[i] = static_cast<float>(scaled->number * static_cast<double>(weight.constant.data<float>()[i]));
+    bool exact = true;  // neither overflows nor loses digits to underflow
+    for (int64_t i = 0; i < product.size(); ++i) {
+      const double wanted = scaled->number * static_cast<double>(weight.constant.data<float>()[i]);
+      const auto rounded = static_cast<float>(wanted);
+      product.mutable_data<float>()[i] = rounded;
+      exact &= wanted == 0 || std::isnormal(rounded);
+    }
+    if (!exact) continue;
     const ir::NodeId mul_id = graph.value(node.inputs[0]).producer;
     std::vector<ir::ValueId> inputs = node.inputs;
     inputs[0] = scaled->value;

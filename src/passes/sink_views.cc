@@ -98,7 +98,8 @@ struct Sink {
       const ir::Node* up = match.from(node.inputs[i], "Transpose");
       const ir::ValueId other = node.inputs[1 - i];
       if (!up || !match.only_reader(node.inputs[i]).valid() || !ends_product(up->inputs[0]) || ends_product(other)) continue;
-      if (graph.value(other).shape != graph.value(node.outputs[0]).shape || graph.value(other).is_constant()) continue;
+      const Shape &turned = graph.value(node.inputs[i]).shape, &whole = graph.value(node.outputs[0]).shape;
+      if (graph.value(other).shape != whole || turned.size() != whole.size() || graph.value(other).is_constant()) continue;
       const std::vector<int64_t> perm = transpose_perm(graph, *up);
       std::vector<int64_t> inverse(perm.size());
       for (size_t axis = 0; axis < perm.size(); ++axis) inverse[static_cast<size_t>(perm[axis])] = static_cast<int64_t>(axis);

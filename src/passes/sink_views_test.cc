@@ -52,6 +52,19 @@ TEST(SinkViews, KeepsTheOrderOfOperands) {
                  "(x: f32[2,3,5]) -> (y) { const s: i64[2] = {6, 5} \n const c: f32[5] = {1, 2, 3, 4, 5} \n d = Sub(c, x) \n y = Reshape(d, s) }");
 }
 
+// A product takes its residual; the Transpose between them turns the residual instead.
+TEST(SinkViews, TransposeBelowAResidual) {
+  expect_rewrite("sink_views", "(x: f32[N,3,5], r: f32[N,4,3]) -> (y) { symbol N input 1.. \n const w: f32[5,4] = #0 \n p = MatMul(x, w) \n t = Transpose(p) {perm: i[0, 2, 1]} \n y = Sub(r, t) }",
+                 "(x: f32[N,3,5], r: f32[N,4,3]) -> (y) { symbol N input 1.. \n const w: f32[5,4] = #0 \n p = MatMul(x, w) \n u = Transpose(r) {perm: i[0, 2, 1]} \n s = Sub(u, p) \n y = Transpose(s) {perm: i[0, 2, 1]} }");
+  // The residual has more axes, fewer, or repeats along one; it is a product itself; x is no product.
+  const std::string head = "const w: f32[5,4] = #0 \n p = MatMul(x, w) \n t = Transpose(p) \n y = Add(t, r) }";
+  expect_kept("sink_views", "(x: f32[3,5], r: f32[2,4,3]) -> (y) {" + head);
+  expect_kept("sink_views", "(x: f32[3,5], r: f32[3]) -> (y) {" + head);
+  expect_kept("sink_views", "(x: f32[3,5], r: f32[4,1]) -> (y) {" + head);
+  expect_kept("sink_views", "(x: f32[3,5], u: f32[4,5]) -> (y) { const v: f32[5,3] = #0 \n r = MatMul(u, v) \n" + head);
+  expect_kept("sink_views", "(x: f32[3,4], r: f32[4,3]) -> (y) { t = Transpose(x) \n y = Add(t, r) }");
+}
+
 TEST(SinkViews, NearMisses) {
   const auto kept = [](const std::string& text) { expect_kept("sink_views", text); };
   // The view is also read elsewhere, or is an output.

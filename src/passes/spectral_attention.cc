@@ -14,7 +14,8 @@
 //
 // Which axes a chain of Reshapes and Transposes leaves is decided by strides: the projections are
 // taken as dense [b, t, h*d], and every later value must have the strides its role implies. Near
-// misses that must stay: norms over another axis, q and k of different inputs, biases on q or k.
+// misses that must stay: norms over another axis, q and k of different inputs, biases on q or k, a
+// slice of the tokens, a factor for each column of the scores.
 #include <cmath>
 
 #include "ir/storage.h"
@@ -55,8 +56,9 @@ class Pattern {
           scores = mul->inputs[1 - i];
         }
     }
+    if (f.rescale.valid() && !is_per_head(graph_.value(f.rescale), graph_.value(scores).shape)) return {};
     const ir::Node* product = match_.from(scores, "MatMul");
-    if (!product || !f.rescale.valid()) return {};
+    if (!product) return {};
     double eps_k = 0, eps_q = 0;
     const auto k = normalized(product->inputs[0], &eps_k), q = normalized(product->inputs[1], &eps_q);
     if (!k || !q || k->tokens != q->tokens || eps_k != eps_q) return {};
@@ -82,16 +84,27 @@ class Pattern {
       return graph_.value(p.weight).shape[1] == width;
     };
     if (!fits(f.k, channel_rows) || !fits(f.q, token_rows) || !fits(f.v, channel_rows)) return {};
-    if (graph_.value(f.rescale).constant.size() != f.heads && graph_.value(f.rescale).constant.size() != 1) return {};
     return project(graph_.node(mixed).outputs[0], channel_rows, width, f) ? std::optional(f) : std::nullopt;
   }
 
  private:
+  // A constant that broadcasts over scores [b, h, d, d] as one number or one for each head.
+  static bool is_per_head(const ir::Value& value, const Shape& scores) {
+    if (value.rank() > scores.size()) return false;
+    for (size_t i = 0; i < value.rank(); ++i) {
+      const size_t axis = scores.size() - value.rank() + i;
+      if (!value.shape[i].is(1) && (axis != 1 || !(value.shape[i] == scores[1]))) return false;
+    }
+    return true;
+  }
+  // Views that keep all elements: a Slice of the tokens has the strides of all of them.
+  static bool keeps_elements(const ir::Node& node) { return is_reshape(node) || node.is("Transpose"); }
+
   // v = views of MatMul(tokens [b, t, c], constant [c, n]).
   std::optional<Projection> projection(ir::ValueId v) {
     std::vector<const ir::Node*> views;
     ir::ValueId at = v;
-    for (const ir::Node* up = graph_.producer(at); up && ir::is_view(graph_, *up) && views.size() < 8; up = graph_.producer(at)) {
+    for (const ir::Node* up = graph_.producer(at); up && keeps_elements(*up) && views.size() < 8; up = graph_.producer(at)) {
       views.push_back(up);
       at = up->inputs[0];
     }
@@ -112,7 +125,7 @@ class Pattern {
   std::optional<Projection> normalized(ir::ValueId v, double* eps) {
     std::vector<const ir::Node*> views;
     ir::ValueId at = v;
-    for (const ir::Node* up = graph_.producer(at); up && ir::is_view(graph_, *up) && views.size() < 8; up = graph_.producer(at)) {
+    for (const ir::Node* up = graph_.producer(at); up && keeps_elements(*up) && views.size() < 8; up = graph_.producer(at)) {
       views.push_back(up);
       at = up->inputs[0];
     }
@@ -127,7 +140,9 @@ class Pattern {
     auto p = projection(div->inputs[0]);
     if (!p) return {};
     const auto axis = static_cast<size_t>(normalize_axis((*axes)[0].constant(), p->strides.size(), "axis"));
-    if (!(p->strides[axis] == graph_.value(p->weight).shape[1])) return {};  // the token axis
+    // The token axis, by stride and extent: with one head the head's axis may have that stride, too.
+    const Expr& tokens = graph_.value(p->tokens).shape[1];
+    if (!(p->strides[axis] == graph_.value(p->weight).shape[1]) || !(graph_.value(div->inputs[0]).shape[axis] == tokens)) return {};
     ir::Storage s{0, 0, p->strides};
     for (size_t i = views.size(); i-- > 0;) {
       const auto next = ir::view_storage(graph_, *views[i], 0, s);
@@ -156,7 +171,7 @@ class Pattern {
         f.proj_weight = node.inputs[1];
         return true;
       }
-      if (!ir::is_view(graph_, node)) return false;
+      if (!keeps_elements(node)) return false;
       const auto next = ir::view_storage(graph_, node, 0, s);
       if (!next) return false;
       s = *next;
@@ -232,15 +247,12 @@ void rewrite(ir::Graph& graph, ir::NodeId softmax, const Found& f) {
   for (const std::string& s : graph.node(softmax).sources) sources.push_back(s);
   const Shape shape = graph.value(x).shape, gram = {shape[0], shape[2], shape[2]};
   const ir::ValueId g = add_fusion(graph, "gram", {x}, gram_body(shape), {}, sources);
-  Tensor rescale = graph.value(f.rescale).constant;
-  if (rescale.size() == f.heads) {
-    rescale = rescale.reshaped({f.heads});
-  } else {
-    Tensor repeated(DType::f32, {f.heads});
-    for (int64_t i = 0; i < f.heads; ++i) repeated.mutable_data<float>()[i] = rescale.data<float>()[0];
-    rescale = repeated;
+  Tensor rescale(DType::f32, {f.heads});
+  for (int64_t i = 0; i < f.heads; ++i) {
+    const Tensor given = f.rescale.valid() ? graph.value(f.rescale).constant : Tensor::scalar<float>(1);
+    rescale.mutable_data<float>()[i] = given.data<float>()[given.size() == 1 ? 0 : i];
   }
-  const ir::ValueId factors = graph.add_constant(graph.value(f.rescale).name, rescale);
+  const ir::ValueId factors = graph.add_constant("rescale", rescale);
   const ir::ValueId m = add_fusion(graph, "spectral", {g, f.q.weight, f.k.weight, f.v.weight, factors, f.proj_weight},
                                    spectral_body(graph, f, gram), {{"heads", f.heads}, {"eps", f.eps}}, sources);
   const ir::NodeId last = graph.value(f.result).producer;
