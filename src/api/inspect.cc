@@ -64,6 +64,7 @@ void steps_json(const Block& block, const InspectOptions& options, Json& out) {
         s["kernels"].push_back({{"kernel", c.kernel}, {"tactic", to_string(c.tactic)}, {"microseconds", c.microseconds}});
       if (step.choices.empty()) s["kernels"].push_back({{"kernel", heuristic_kernel(step)}, {"tactic", "heuristic"}});
       if (options.why) s["refused"] = refusals(step);
+      if (options.why) s["tried"] = step.trials;
     } else {
       s["op"] = step.kind == Step::Kind::host ? step.op : step.kind == Step::Kind::branch ? "If" : "Loop";
       s["kernels"] = Json::array({{{"kernel", "reference"}}});
@@ -123,8 +124,8 @@ std::string model_text(const Json& j) {
 std::string plan_text(const Json& j, const InspectOptions& options) {
   std::string out;
   for (const Json& t : j["targets"]) {
-    out += fmt::format("plan of '{}' for {}, tuned for {}, weights {:.1f} MiB, {} steps\n", printable(t["model"].get<std::string>()),
-                       t["target"].get<std::string>(), t["tuned_for"].get<std::string>(), j["weight_bytes"].get<double>() / 1048576.0, t["layers"].size());
+    out += fmt::format("plan of '{}' for {}, {}, weights {:.1f} MiB, {} steps\n", printable(t["model"].get<std::string>()),
+                       t["target"].get<std::string>(), t["tuned_for"].get<std::string>().empty() ? "not tuned" : "tuned for " + t["tuned_for"].get<std::string>(), j["weight_bytes"].get<double>() / 1048576.0, t["layers"].size());
     tensors_text(t["inputs"], "input ", out);
     tensors_text(t["outputs"], "output", out);
     for (const Json& r : t["ranges"]) out += fmt::format("range  {}: {}..{}..{}\n", r["symbol"].get<std::string>(), r["min"].get<int64_t>(), r["opt"].get<int64_t>(), r["max"].get<int64_t>());
@@ -140,6 +141,8 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
         if (k.contains("microseconds") && k["microseconds"].get<double>() > 0) out += fmt::format(" {:.1f} us", k["microseconds"].get<double>());
       }
       out += "\n";
+      if (options.why && s.contains("refused"))
+        for (const Json& line : s["tried"]) out += fmt::format("       tried {}\n", line.get<std::string>());
       if (options.why && s.contains("refused"))
         for (const Json& r : s["refused"]) out += fmt::format("       {}: {}\n", r["kernel"].get<std::string>(), r["reason"].get<std::string>());
     }

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compile/compile.h"
 
+#include "backends/cpu/pool.h"
+#include "base/error.h"
+#include "compile/tune.h"
 #include "passes/pipeline.h"
 
 namespace vitrail {
 
 namespace {
+
+// Where each stage ends on a bar from 0 to 1: by what takes long in most builds.
+constexpr double kPassesDone = 0.05, kTuningDone = 0.6;
+
+int worker_count(int threads) { return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads; }
 
 void count_kernels(const Plan& plan, BuildReport& report) {
   for (const Step& step : plan.steps)
@@ -16,7 +24,13 @@ void count_kernels(const Plan& plan, BuildReport& report) {
 
 }  // namespace
 
-Plan compile(const ir::Graph& imported, const BuildOptions& options, BuildReport& report) {
+Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels) {
+  const auto progress = [&](const char* stage, double done) {
+    if (options.progress) options.progress(stage, done);
+  };
+  const int workers = worker_count(options.threads);
+  TimingCache cache(options.timing_cache, timing_key(this_machine(), workers));
+  progress("passes", 0);
   ir::Graph graph = imported.clone();
   report.nodes_before = graph.node_count();
   const Bindings opt = apply_shapes(graph, options.shapes);
@@ -24,8 +38,21 @@ Plan compile(const ir::Graph& imported, const BuildOptions& options, BuildReport
   passes::run(graph, {.disabled = options.disabled_passes, .observe = {}});
   report.nodes_after = graph.node_count();
   for (const std::string& w : graph.warnings) report.lines.push_back("warning: " + w);
+  progress("layout", kPassesDone);
   Plan plan = make_plan(graph, opt, options, report.lines);
   count_kernels(plan, report);
+  if (options.tune && !options.deterministic) {
+    const TuneOptions tuning{.workers = workers, .budget_seconds = options.budget_seconds, .kernels = {.all = kernels, .off = {}},
+                             .progress = [&](double done) { progress("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); }};
+    tune(plan, tuning, cache, report.lines);
+    cache.save();
+  }
+  progress("verification", kTuningDone);
+  const bool good = verify_plan(imported, plan, options, report);
+  std::string failed;
+  for (const CheckRow& row : report.verification)
+    if (!row.ok) failed += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}", printable(row.output), row.at, row.abs_max, row.cosine);
+  require(good, Code::accuracy, "the plan differs from the reference{}; no plan is written", failed);
   plan.account = report.lines;
   return plan;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
 #include "ir/graph.h"
+#include "kernels/kernel.h"
 #include "plan/plan.h"
 #include "vitrail/builder.h"
 
@@ -18,9 +20,11 @@ Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>&
 /// reasons are appended to `account`.
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account);
 
-/// The whole way from an imported graph: shapes, passes, plan, tuning. Does not verify. Counts and
-/// reasons go to `report`.
-Plan compile(const ir::Graph& imported, const BuildOptions& options, BuildReport& report);
+/// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
+/// reasons go to `report`. `kernels`: other than those compiled in, for tests.
+/// Throws Error(accuracy) when the plan differs from the reference.
+Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
+                std::span<const CpuKernel* const> kernels = all_cpu_kernels());
 
 /// Runs the plan against the oracle on `imported`, as `options.verify` asks; appends to report and
 /// plan. Returns whether every row passed.

@@ -72,6 +72,7 @@ class Decoder {
     plan.model_hash = text(t_.model_hash());
     plan.target = text(t_.target());
     plan.tuned_for = text(t_.tuned_for());
+    plan.tuned_isa = t_.tuned_isa(), plan.tuned_threads = t_.tuned_threads();
     read_.each(t_.symbols(), [&](const fb::Symbol* s) {
       plan.symbols.push_back({text(s->name()),
                               to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
@@ -252,6 +253,17 @@ std::string decode_record(Bytes tables, std::span<Plan> targets) {
     });
     require(at == times.size(), Code::bad_input, "the record has {} timings for {} choices",
             times.size(), at);
+    std::vector<Step*> steps;
+    for_each_step(plan.steps, [&](Step& s) { steps.push_back(&s); });
+    at = 0;
+    read.each(t->trials(), [&](const fb::Lines* lines) {
+      require(at < steps.size(), Code::bad_input, "the record has trials of more than {} steps",
+              steps.size());
+      read.each(lines->list(), [&](const flatbuffers::String* line) {
+        steps[at]->trials.push_back(read.text(line));
+      });
+      ++at;
+    });
     read.each(t->account(),
               [&](const flatbuffers::String* line) { plan.account.push_back(read.text(line)); });
     read.each(t->verification(), [&](const fb::VerificationRow* r) {

@@ -30,6 +30,7 @@ class Encoder {
     t.model_hash = text_(plan.model_hash);
     t.target = text_(plan.target);
     t.tuned_for = text_(plan.tuned_for);
+    t.tuned_isa = plan.tuned_isa, t.tuned_threads = plan.tuned_threads;
     for (const PlanSymbol& s : plan.symbols) {
       auto& out = add(t.symbols);
       out.name = text_(s.name);
@@ -202,6 +203,9 @@ std::vector<std::byte> encode_record(std::span<const Plan* const> targets,
     auto& t = *record.targets.emplace_back(std::make_unique<fb::TargetRecordT>());
     for_each_choice(plan->steps,
                     [&](const KernelChoice& c) { t.microseconds.push_back(c.microseconds); });
+    for_each_step(plan->steps, [&](const Step& s) {
+      t.trials.emplace_back(std::make_unique<fb::LinesT>())->list = s.trials;
+    });
     t.account = plan->account;
     for (const VerificationRow& r : plan->verification) {
       auto& row = *t.verification.emplace_back(std::make_unique<fb::VerificationRowT>());

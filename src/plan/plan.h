@@ -40,11 +40,12 @@ struct PlanValue {
 };
 
 /// The kernel a step runs when every symbol lies in its interval of `when` (symbols not named:
-/// any value). Choices are tried in order; none fits: the first accepted kernel by heuristic.
+/// any value). Choices are tried in order; none fits: the first accepted kernel by heuristic. They
+/// hold where they were timed: see Plan::tuned_isa and tuned_threads.
 struct KernelChoice {
   Ranges when;
   std::string kernel;
-  Tactic tactic;
+  Tactic tactic;            ///< empty: the kernel's own first, which follows the extents
   double microseconds = 0;  ///< as timed when the plan was built; 0: not timed
 };
 
@@ -62,6 +63,7 @@ struct Step {
   Problem problem;                    // launch
   std::vector<KernelChoice> choices;  // launch
   std::vector<std::string> refusals;  ///< "kernel: reason", for inspect --why
+  std::vector<std::string> trials;    ///< candidates and their times, likewise; kept in the record
   std::string domain, op;             // host
   Attrs attrs;                        // host
   /// host, branch and loop: symbols written by the step, as (output, axis) -> symbol.
@@ -80,6 +82,15 @@ struct Step {
   /// the values stacked into the remaining outputs, whose first extent is a data symbol.
   std::vector<std::vector<int>> block_outputs;
 };
+
+/// Calls visit(step) for every step, depth first.
+template <typename Steps, typename Visit>
+void for_each_step(Steps& block, const Visit& visit) {
+  for (auto& step : block) {
+    visit(step);
+    for (auto& inner : step.blocks) for_each_step(inner, visit);
+  }
+}
 
 struct PlanTensorInfo {
   std::string name;
@@ -103,6 +114,12 @@ struct VerificationRow {
 /// record; timings, account and verification stand in a section outside the hash.
 struct Plan {
   std::string model_name, model_hash, target = "cpu", tuned_for;  ///< tuned_for: processor and ISA
+  /// The Isa whose kernels the choices were made among; a processor with a higher level runs by
+  /// heuristic choice. -1: any.
+  int tuned_isa = -1;
+  /// Workers that the tactics were timed with; another number of workers keeps the choices' kernels
+  /// and takes their own first tactics. 0: any.
+  int tuned_threads = 0;
   std::vector<PlanSymbol> symbols;
   std::vector<PlanGuard> guards;
   std::vector<PlanBuffer> buffers;

@@ -29,10 +29,9 @@ std::string decode_record(Bytes tables, std::span<Plan> targets);
 /// Calls visit(choice) for every kernel choice, depth first.
 template <typename Steps, typename Visit>
 void for_each_choice(Steps& block, const Visit& visit) {
-  for (auto& step : block) {
+  for_each_step(block, [&](auto& step) {
     for (auto& choice : step.choices) visit(choice);
-    for (auto& inner : step.blocks) for_each_choice(inner, visit);
-  }
+  });
 }
 
 }  // namespace vitrail

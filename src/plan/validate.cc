@@ -176,10 +176,17 @@ class Checker {
             Code::bad_input, "epilogue inputs begin at {} of {}", p.epilogue_inputs,
             p.inputs.size());
     program(p.epilogue);
-    for (const KernelChoice& c : s.choices)
+    for (const KernelChoice& c : s.choices) {
       for (const auto& [name, range] : c.when)
         require(names_.count(name), Code::bad_input,
                 "a choice depends on the undeclared symbol '{}'", printable(name));
+      // So that what kernels round up and multiply stays far from the end of 64 bits.
+      constexpr int64_t kMostTactic = int64_t{1} << 30;
+      for (const auto& [name, value] : c.tactic)
+        require(0 <= value && value <= kMostTactic, Code::bad_input,
+                "a choice has the tactic {}={}, expected 0 to {}", printable(name), value,
+                kMostTactic);
+    }
   }
   void operand(const Operand& o, int value) const {
     type(o.dtype);

@@ -39,7 +39,7 @@ class Program {
   bool depends_on_data(const Expr& e) const;
   bool depends_on_data(const Shape& shape) const;
   const PlanSymbol& symbol(const std::string& name) const;
-  /// The kernel for a launch at these extents, and its tactic.
+  /// The kernel for a launch at these extents, and its tactic; null: the kernel's own first.
   std::pair<const CpuKernel*, const Tactic*> choose(const StepInfo& info,
                                                     const Bindings& symbols) const;
 

@@ -81,7 +81,9 @@ void Program::resolve_launch(StepInfo& info) const {
     require(kernel->family == problem.family, Code::bad_input,
             "kernel '{}' is of family '{}', the problem of '{}'", kernel->name, kernel->family,
             printable(problem.family));
-    const bool usable = kernel->isa <= this_machine().isa;
+    const bool usable =
+        kernel->isa <= this_machine().isa &&
+        (plan_->tuned_isa < 0 || static_cast<int>(this_machine().isa) <= plan_->tuned_isa);
     if (usable) {
       const Refusal refusal = kernel->accepts(problem);
       require(refusal.empty(), Code::bad_input,
@@ -143,7 +145,9 @@ std::pair<const CpuKernel*, const Tactic*> Program::choose(const StepInfo& info,
                         return value != symbols.end() && entry.second.low <= value->second &&
                                value->second <= entry.second.high;
                       });
-    if (fits) return {info.choices[i], &choice.tactic};
+    if (!fits) continue;
+    const bool timed = plan_->tuned_threads == 0 || plan_->tuned_threads == workers_;
+    return {info.choices[i], timed && !choice.tactic.empty() ? &choice.tactic : nullptr};
   }
   return {heuristic(info), nullptr};
 }

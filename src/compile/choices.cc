@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compile/choices.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vitrail {
+namespace {
+
+constexpr double kWidestGap = 6;
+
+int64_t geometric_mean(int64_t a, int64_t b) {
+  return std::llround(std::sqrt(static_cast<double>(a) * static_cast<double>(b)));
+}
+
+double widest(const Bindings& a, const Bindings& b) {
+  double out = 1;
+  for (const auto& [name, low] : a) out = std::max(out, static_cast<double>(b.at(name)) / static_cast<double>(std::max<int64_t>(low, 1)));
+  return out;
+}
+
+bool same(const KernelChoice& a, const KernelChoice& b) { return a.kernel == b.kernel && a.tactic == b.tactic; }
+
+// Adds the points strictly between a and b.
+void between(const Bindings& a, const Bindings& b, std::vector<TunedPoint>& out) {
+  if (widest(a, b) <= kWidestGap) return;
+  TunedPoint mid;
+  for (const auto& [name, low] : a) mid.at[name] = geometric_mean(low, b.at(name));
+  if (mid.at == a || mid.at == b) return;
+  between(a, mid.at, out);
+  out.push_back(mid);
+  between(mid.at, b, out);
+}
+
+}  // namespace
+
+std::vector<TunedPoint> tuned_points(const Plan& plan) {
+  TunedPoint min, opt, max;
+  opt.opt = true;
+  for (const PlanSymbol& s : plan.symbols) {
+    if (s.kind != PlanSymbol::Kind::input) continue;
+    min.at[s.name] = s.min;
+    opt.at[s.name] = s.opt;
+    max.at[s.name] = s.max;
+  }
+  std::vector<TunedPoint> out;
+  if (min.at != opt.at) {
+    out.push_back(min);
+    between(min.at, opt.at, out);
+  }
+  out.push_back(opt);
+  if (max.at != opt.at) {
+    between(opt.at, max.at, out);
+    out.push_back(max);
+  }
+  // Where a symbol has one value at several neighbours they share its interval.
+  for (const auto& [name, least] : min.at)
+    for (size_t i = 0; i < out.size();) {
+      size_t end = i + 1;
+      while (end < out.size() && out[end].at[name] == out[i].at[name]) ++end;
+      const int64_t value = out[i].at[name];
+      const int64_t low = i == 0 ? least : geometric_mean(out[i - 1].at[name], value);
+      const int64_t high = end == out.size() ? max.at[name] : geometric_mean(value, out[end].at[name]);
+      // A midpoint belongs to the lower neighbour, unless it is the upper one's own value.
+      const Interval own{i == 0 ? low : std::min(low + 1, value), end == out.size() ? high : std::max(value, std::min(high, out[end].at[name] - 1))};
+      for (; i < end; ++i) out[i].when[name] = own;
+    }
+  return out;
+}
+
+std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points, const std::vector<KernelChoice>& chosen,
+                                        const std::set<std::string>& relevant) {
+  const auto opt = static_cast<size_t>(std::find_if(points.begin(), points.end(), [](const TunedPoint& p) { return p.opt; }) - points.begin());
+  std::vector<KernelChoice> out;
+  for (size_t i = 0; i < points.size();) {
+    size_t end = i + 1;
+    while (end < points.size() && same(chosen[end], chosen[i])) ++end;
+    if (!same(chosen[i], chosen[opt])) {
+      KernelChoice choice = chosen[i];
+      for (const std::string& name : relevant)
+        if (const auto first = points[i].when.find(name); first != points[i].when.end())
+          choice.when[name] = {first->second.low, points[end - 1].when.at(name).high};
+      out.push_back(std::move(choice));
+    }
+    i = end;
+  }
+  out.push_back(chosen[opt]);
+  out.back().when.clear();
+  return out;
+}
+
+}  // namespace vitrail

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compile/tune.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "compile/choices.h"
+#include "compile/stand.h"
+
+namespace vitrail {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kLeastGain = 0.02;
+// A launch as long as this is timed alone; shorter ones several times in a row, the least counts.
+constexpr double kLongEnough = 300;
+constexpr size_t kFinalists = 2;
+// Rounds of the final: at least and at most, and how long it goes on beyond the least, in seconds.
+constexpr int kLeastRounds = 7, kMostRounds = 21;
+constexpr double kPatience = 0.06;
+
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  const double at = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<size_t>(at);
+  const size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
+}
+double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
+
+// A problem at fixed extents, and the steps that meet it.
+struct Job {
+  const Step* step = nullptr;
+  BoundProblem bound;
+  std::vector<TimedCandidate> candidates;
+  std::string key;
+  bool opt = false;
+  double cost = 0;  // estimated seconds of all steps that meet it
+  Timing timing;
+  bool done = false;
+};
+
+// The problem's text with numbers for extents: equal for a fixed plan and one with ranges.
+std::string key_of(const BoundProblem& bound) {
+  Problem fixed = *bound.problem;
+  const auto set = [](std::vector<Operand>& to, const std::vector<BoundOperand>& from) {
+    for (size_t i = 0; i < to.size(); ++i) to[i].dims = to_shape(from[i].dims), to[i].strides = to_shape(from[i].strides);
+  };
+  set(fixed.inputs, bound.inputs);
+  set(fixed.outputs, bound.outputs);
+  return fixed.str();
+}
+
+// For the order only: a core of the last ten years, near its peak or its memory's.
+double estimate(const BoundProblem& bound) {
+  double bytes = 0;
+  for (const auto* list : {&bound.inputs, &bound.outputs})
+    for (const BoundOperand& o : *list) bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
+  const KernelFamily* family = find_family(bound.problem->family);
+  return (family ? family->flop(bound) / 5e10 : 0) + bytes / 1e10;
+}
+
+class Tuner {
+ public:
+  Tuner(Plan& plan, const TuneOptions& options, TimingCache& cache, std::vector<std::string>& account)
+      : plan_(plan), options_(options), cache_(cache), account_(account), points_(tuned_points(plan)), lease_(options.workers) {}
+
+  void run() {
+    collect();
+    std::vector<Job*> order;
+    for (auto& [key, job] : jobs_) order.push_back(&job);
+    std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) { return a->opt != b->opt ? a->opt : a->cost > b->cost; });
+    double total = 0, spent = 0;
+    for (const Job* job : order) total += job->cost;
+    const Clock::time_point start = Clock::now();
+    deadline_ = start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.budget_seconds));
+    for (Job* job : order) {
+      if (!from_cache(*job)) time(*job);
+      if (options_.progress) options_.progress((spent += job->cost) / std::max(total, 1e-30));
+    }
+    set_choices();
+    tell(order, std::chrono::duration<double>(Clock::now() - start).count());
+    if (timed_ + cached_ == 0) return;
+    const Machine& machine = this_machine();
+    plan_.tuned_isa = static_cast<int>(machine.isa);
+    plan_.tuned_threads = options_.workers;
+    plan_.tuned_for = fmt::format("{}, {}, {} threads", machine.model, name_of(machine.isa), options_.workers);
+  }
+
+ private:
+  void collect() {
+    for_each_step(plan_.steps, [&](Step& step) {
+      if (step.kind != Step::Kind::launch) return;
+      auto& keys = keys_[&step];
+      keys.resize(points_.size());
+      for (size_t p = 0; p < points_.size(); ++p) {
+        if (uses_other_symbols(step)) continue;
+        BoundProblem bound = vitrail::bind(step.problem, points_[p].at);
+        const auto empty = [](const BoundOperand& o) { return element_count(o.dims) == 0; };
+        if (std::any_of(bound.outputs.begin(), bound.outputs.end(), empty)) continue;
+        keys[p] = key_of(bound);
+        Job& job = jobs_[keys[p]];
+        if (!job.step) {
+          job.step = &step;
+          job.key = keys[p];
+          job.candidates = candidates(step.problem, bound, options_.kernels, options_.workers);
+          job.bound = std::move(bound);
+        }
+        job.opt |= points_[p].opt;
+        job.cost += estimate(job.bound);
+      }
+    });
+  }
+  // Extents that a run decides are not known now.
+  bool uses_other_symbols(const Step& step) const {
+    for (const std::string& name : symbols_of(step))
+      if (!points_[0].at.contains(name)) return true;
+    return false;
+  }
+  static std::set<std::string> symbols_of(const Step& step) {
+    std::set<std::string> out;
+    for (const auto* list : {&step.problem.inputs, &step.problem.outputs})
+      for (const Operand& o : *list)
+        for (const Shape* shape : {&o.dims, &o.strides})
+          for (const Expr& e : *shape) e.collect_symbols(out);
+    return out;
+  }
+
+  bool from_cache(Job& job) {
+    const Timing* known = cache_.find(job.key);
+    const auto same = [](const TimedCandidate& a, const TimedCandidate& b) { return a.kernel == b.kernel && a.tactic == b.tactic; };
+    if (!known || !std::equal(known->candidates.begin(), known->candidates.end(), job.candidates.begin(), job.candidates.end(), same)) return false;
+    job.timing = *known;
+    job.done = true;
+    ++cached_;
+    return true;
+  }
+
+  bool late() const { return Clock::now() >= deadline_; }
+
+  void time(Job& job) {
+    if (late() || job.candidates.empty()) return;
+    std::vector<Tensor> weights(job.bound.inputs.size());
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] = constant_of(job.step->inputs[i]);
+    std::vector<Entrant> entrants;
+    for (const TimedCandidate& c : job.candidates) {
+      const CpuKernel* kernel = *std::find_if(options_.kernels.all.begin(), options_.kernels.all.end(), [&](const CpuKernel* k) { return k->name == c.kernel; });
+      const Tactic tactic = c.tactic.empty() ? kernel->tactics(job.bound, this_machine(), options_.workers).at(0) : c.tactic;
+      entrants.push_back({kernel, kernel->bind(job.bound, tactic, this_machine(), options_.workers), {}});
+    }
+    try {
+      Stand stand(job.bound, weights, lease_);
+      if (compete(stand, entrants)) judge(job, entrants);
+    } catch (const Error& error) {
+      if (error.code != Code::resource) throw;
+    }
+  }
+  struct Entrant {
+    const CpuKernel* kernel;
+    Launch launch;
+    std::vector<double> times;
+    std::vector<double> screening;
+  };
+
+  // Everybody in a few rounds, then the heuristic choice against the best of the others.
+  bool compete(Stand& stand, std::vector<Entrant>& entrants) {
+    const double first = stand.run(*entrants[0].kernel, entrants[0].launch);
+    const bool slow = first > 5e4;
+    if (!rounds(stand, entrants, slow ? 2 : 3)) return false;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < entrants.size(); ++i) {
+      entrants[i].screening = std::exchange(entrants[i].times, {});
+      if (i) order.push_back(i);
+    }
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return median(entrants[a].screening) < median(entrants[b].screening); });
+    finalists_ = {0};
+    const double own = median(entrants[0].screening);
+    for (size_t i = 0; i < std::min(order.size(), kFinalists); ++i)
+      if (median(entrants[order[i]].screening) < own) finalists_.push_back(order[i]);
+    if (finalists_.size() < 2) return true;
+    std::vector<Entrant> last;
+    for (size_t i : finalists_) last.push_back(entrants[i]);
+    const Clock::time_point start = Clock::now();
+    for (int done = 0; done < (slow ? 5 : kMostRounds); done += 2) {
+      if (done >= kLeastRounds && std::chrono::duration<double>(Clock::now() - start).count() > kPatience) break;
+      if (!rounds(stand, last, 2)) return false;
+    }
+    for (size_t i = 0; i < finalists_.size(); ++i) entrants[finalists_[i]].times = last[i].times;
+    return true;
+  }
+  // Odd rounds go backwards, so that a clock that drifts favours nobody.
+  bool rounds(Stand& stand, std::vector<Entrant>& entrants, int count) {
+    for (int round = 0; round < count; ++round)
+      for (size_t i = 0; i < entrants.size(); ++i) {
+        if (late()) return false;
+        Entrant& e = entrants[round % 2 ? entrants.size() - 1 - i : i];
+        double least = stand.run(*e.kernel, e.launch);
+        const int more = std::min(8, static_cast<int>(kLongEnough / std::max(least, 1.0)));
+        for (int r = 0; r < more; ++r) least = std::min(least, stand.run(*e.kernel, e.launch));
+        e.times.push_back(least);
+      }
+    return true;
+  }
+
+  void judge(Job& job, const std::vector<Entrant>& entrants) {
+    job.timing.candidates = job.candidates;
+    for (size_t i = 0; i < entrants.size(); ++i)
+      job.timing.candidates[i].microseconds = median(entrants[i].times.empty() ? entrants[i].screening : entrants[i].times);
+    std::vector<std::vector<double>> table;
+    for (size_t i : finalists_) table.push_back(entrants[i].times);
+    if (finalists_.size() > 1) {
+      const Verdict verdict = decide(table);
+      job.timing.winner = finalists_[verdict.winner];
+      if (verdict.runner_up) {
+        const TimedCandidate& c = job.candidates[finalists_[verdict.runner_up]];
+        job.timing.unstable = fmt::format("{} was {:.0f} % faster, but the rounds spread by {:.0f} %", describe(c), verdict.gain * 100, verdict.spread * 100);
+      }
+    }
+    job.done = true;
+    ++timed_;
+    cache_.add(job.key, job.timing);
+  }
+
+  static std::string describe(const TimedCandidate& c) { return c.tactic.empty() ? c.kernel : c.kernel + " " + to_string(c.tactic); }
+
+  Tensor constant_of(int value) const {
+    if (value < 0) return {};
+    const PlanValue& v = plan_.values[static_cast<size_t>(value)];
+    const PlanBuffer& b = plan_.buffers[static_cast<size_t>(v.buffer)];
+    if (b.kind != PlanBuffer::Kind::constant || !v.offset.is(0)) return {};
+    return plan_.constants[static_cast<size_t>(b.constant)];
+  }
+
+  void set_choices() {
+    for_each_step(plan_.steps, [&](Step& step) {
+      const auto keys = keys_.find(&step);
+      if (keys == keys_.end()) return;
+      std::vector<KernelChoice> chosen;
+      bool any = false;
+      for (size_t p = 0; p < points_.size(); ++p) {
+        const std::string& key = keys->second[p];
+        const Job* job = key.empty() ? nullptr : &jobs_.at(key);
+        KernelChoice& choice = chosen.emplace_back();
+        if (!job || job->candidates.empty()) continue;
+        const TimedCandidate& c = job->done ? job->timing.candidates[job->timing.winner] : job->candidates[0];
+        choice = {.when = {}, .kernel = c.kernel, .tactic = c.tactic, .microseconds = c.microseconds};
+        any |= job->done;
+        if (job->done) trials(step, points_[p], *job);
+      }
+      if (!any || std::any_of(chosen.begin(), chosen.end(), [](const KernelChoice& c) { return c.kernel.empty(); })) return;
+      step.choices = merge_choices(points_, chosen, symbols_of(step));
+    });
+  }
+  void trials(Step& step, const TunedPoint& point, const Job& job) {
+    std::string at;
+    for (const std::string& name : symbols_of(step)) at += fmt::format("{}{}={}", at.empty() ? " at " : ", ", name, point.at.at(name));
+    for (size_t i = 0; i < job.timing.candidates.size(); ++i) {
+      const TimedCandidate& c = job.timing.candidates[i];
+      std::string line = fmt::format("{}{}: {:.1f} us{}", describe(c), at, c.microseconds, i == job.timing.winner ? ", chosen" : "");
+      if (std::find(step.trials.begin(), step.trials.end(), line) == step.trials.end()) step.trials.push_back(std::move(line));
+    }
+  }
+
+  void tell(const std::vector<Job*>& order, double seconds) {
+    size_t other = 0, left = 0;
+    std::vector<std::string> lines;
+    for (const Job* job : order) {
+      other += job->done && job->timing.winner > 0;
+      left += !job->done && !job->candidates.empty();
+      if (job->done && !job->timing.unstable.empty()) lines.push_back(fmt::format("unstable timing of '{}': {}: the heuristic choice stays", printable(job->step->name), job->timing.unstable));
+    }
+    account_.push_back(fmt::format("tuned for {} workers: {} problems, {} timed in {:.1f} s, {} from the cache; {} run another kernel or tactic than the heuristic one",
+                                   options_.workers, order.size(), timed_, seconds, cached_, other));
+    if (left) account_.push_back(fmt::format("{} problems were not timed within the budget of {} s and keep their heuristic choice", left, options_.budget_seconds));
+    account_.insert(account_.end(), lines.begin(), lines.end());
+  }
+
+  Plan& plan_;
+  const TuneOptions& options_;
+  TimingCache& cache_;
+  std::vector<std::string>& account_;
+  std::vector<TunedPoint> points_;
+  cpu::Lease lease_;
+  Clock::time_point deadline_;
+  std::map<std::string, Job> jobs_;
+  std::map<const Step*, std::vector<std::string>> keys_;  // at each point; empty: not timed there
+  std::vector<size_t> finalists_;
+  size_t timed_ = 0, cached_ = 0;
+};
+
+}  // namespace
+
+std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound, const KernelSet& kernels, int workers) {
+  std::vector<TimedCandidate> out;
+  std::optional<Isa> best, next;
+  for (const CpuKernel* kernel : kernels.all) {
+    if (problem.family != kernel->family || kernel->isa > this_machine().isa || !kernels.has(*kernel)) continue;
+    if (!kernel->accepts(problem).empty()) continue;
+    if (!best) best = kernel->isa;
+    if (kernel->isa == *best) {
+      const std::vector<Tactic> tactics = kernel->tactics(bound, this_machine(), workers);
+      out.push_back({kernel->name, {}, 0});  // the first tactic follows the extents
+      for (size_t i = 1; i < tactics.size(); ++i) out.push_back({kernel->name, tactics[i], 0});
+    } else if (kernel->isa != Isa::baseline && (!next || kernel->isa == *next)) {
+      next = kernel->isa;
+      out.push_back({kernel->name, {}, 0});
+    }
+  }
+  return out;
+}
+
+Verdict decide(const std::vector<std::vector<double>>& rounds) {
+  Verdict out;
+  double best = kLeastGain, almost = kLeastGain;
+  for (size_t c = 1; c < rounds.size(); ++c) {
+    std::vector<double> ratios;
+    for (size_t r = 0; r < rounds[c].size(); ++r) ratios.push_back(rounds[c][r] / rounds[0][r]);
+    const double gain = 1 - median(ratios), spread = quantile(ratios, 0.75) - quantile(ratios, 0.25);
+    if (gain > spread && gain > best) {
+      out.winner = c;
+      best = gain;
+    } else if (gain <= spread && gain > almost) {
+      out.runner_up = c;
+      out.gain = almost = gain;
+      out.spread = spread;
+    }
+  }
+  if (out.winner) out = {.winner = out.winner};
+  return out;
+}
+
+void tune(Plan& plan, const TuneOptions& options, TimingCache& cache, std::vector<std::string>& account) {
+  Tuner(plan, options, cache, account).run();
+}
+
+}  // namespace vitrail
