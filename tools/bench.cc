@@ -12,9 +12,10 @@
 #include <thread>
 
 #include "tools/cli.h"
-#include "vitrail/check.h"
 #include "vitrail/file.h"
+#include "vitrail/random.h"
 #include "vitrail/session.h"
+#include "vitrail/tensor_file.h"
 
 namespace vitrail::cli {
 namespace {
@@ -68,9 +69,8 @@ std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, 
 
 void run(const Options& o) {
   const auto shapes = parse_shapes(o.shapes);
-  const PlanPath file(o.model, shapes, o.threads);
   const auto load = Clock::now();
-  const LoadedPlan plan = LoadedPlan::load(file.path());
+  const LoadedPlan plan = load_model(o.model, shapes, o.threads);
   const double load_ms = ms_since(load);
   const NamedTensors inputs = inputs_for(plan, o, shapes);
   std::vector<std::vector<double>> streams(static_cast<size_t>(o.streams));

@@ -2,7 +2,6 @@
 // vitrail build model.onnx -o model.vitrail
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include "tools/cli.h"
 #include "vitrail/file.h"
@@ -52,8 +51,7 @@ void run(Options& o) {
   o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
   require_distinct(o.model, o.output);
   const Graph graph = Graph::import_onnx(o.model);
-  const bool terminal = isatty(2) && !o.quiet;
-  if (terminal) o.build.progress = [](const std::string& stage, double done) { fmt::print(stderr, "\r{:3.0f} % {:<20}{}", done * 100, stage, done >= 1 ? "\n" : ""); };
+  if (!o.quiet) o.build.progress = show_progress();
   const BuildReport report = build(graph, o.build, o.output);
   if (!o.quiet) print_account(report);
   fmt::print("wrote {} in {:.1f} s\n", o.output, report.seconds);

@@ -100,28 +100,47 @@ std::pair<int64_t, int64_t> parse_size(const std::string& text) {
 }
 
 bool is_plan(const std::string& path) {
+  constexpr std::string_view kMagic = "\x89VTR";
   std::ifstream file(path, std::ios::binary);
-  char head[8] = {};
-  file.read(head, sizeof head);
-  return std::string_view(head, 7) == "VITRAIL" || path.ends_with(".vitrail");
+  char head[kMagic.size()] = {};
+  if (!std::filesystem::is_regular_file(path) || !file.read(head, sizeof head)) return path.ends_with(".vitrail");
+  return std::string_view(head, sizeof head) == kMagic;
 }
 
-PlanPath::PlanPath(const std::string& model, const std::map<std::string, ShapeRange>& shapes, int threads) : path_(model) {
-  if (is_plan(model)) return;
-  std::string pattern = (std::filesystem::temp_directory_path() / "vitrail-XXXXXX").string();
-  if (!mkdtemp(pattern.data())) throw Error(Code::io, "no temporary folder for the plan: " + pattern);
-  folder_ = pattern;
-  path_ = folder_ + "/model.vitrail";
+LoadedPlan load_model(const std::string& path, const std::map<std::string, ShapeRange>& shapes, int threads) {
+  if (is_plan(path)) return LoadedPlan::load(path);
+  const Graph model = Graph::import_onnx(path);
   BuildOptions options;
   options.shapes = shapes;
   options.threads = threads;
   options.verify = VerifyLevel::off;
+  options.tune = false;
   options.keep_source = false;
-  build(Graph::import_onnx(model), options, path_);
+  const TemporaryFolder folder;  // the plan stays mapped when its name is gone
+  build(model, options, folder.at("model.vitrail"));
+  return LoadedPlan::load(folder.at("model.vitrail"));
 }
-PlanPath::~PlanPath() {
+
+Tensor copy_of(const TensorView& view) {
+  Tensor out(view.dtype, Dims(view.dims.begin(), view.dims.end()));
+  std::copy_n(static_cast<const char*>(view.data), view.bytes, static_cast<char*>(out.mutable_raw()));
+  return out;
+}
+
+std::string dims_text(std::span<const int64_t> dims) {
+  std::string out;
+  for (int64_t d : dims) out += (out.empty() ? "" : "x") + std::to_string(d);
+  return out.empty() ? "scalar" : out;
+}
+
+TemporaryFolder::TemporaryFolder() {
+  std::error_code error;
+  path_ = (std::filesystem::temp_directory_path(error) / "vitrail-XXXXXX").string();
+  if (error || !mkdtemp(path_.data())) throw Error(Code::io, fmt::format("cannot make a temporary folder '{}'; set TMPDIR to one that can be written", printable(path_)));
+}
+TemporaryFolder::~TemporaryFolder() {
   std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace vitrail::cli

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "vitrail/builder.h"
+#include "vitrail/session.h"
 
 namespace CLI {
 class App;
@@ -27,17 +28,27 @@ std::pair<std::string, ShapeRange> parse_shape(const std::string& text);
 std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments);
 /// "HxW"; throws Error(usage).
 std::pair<int64_t, int64_t> parse_size(const std::string& text);
+/// By its first bytes; by its name when it cannot be read.
 bool is_plan(const std::string& path);
-/// A model as a plan: the file itself, or a plan built from ONNX in a temporary folder, which the
-/// object removes.
-class PlanPath {
+/// A plan, or an ONNX model built into one that is kept in memory only.
+LoadedPlan load_model(const std::string& path, const std::map<std::string, ShapeRange>& shapes,
+                      int threads);
+/// A dense copy of a session's output.
+Tensor copy_of(const TensorView& view);
+/// "1x3x224x224"
+std::string dims_text(std::span<const int64_t> dims);
+
+/// A folder for files that nobody else shall see; goes with all it holds.
+class TemporaryFolder {
  public:
-  PlanPath(const std::string& model, const std::map<std::string, ShapeRange>& shapes, int threads);
-  ~PlanPath();
-  const std::string& path() const { return path_; }
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::string at(const std::string& name) const { return path_ + "/" + name; }
 
  private:
-  std::string path_, folder_;
+  std::string path_;
 };
 
 }  // namespace vitrail::cli

@@ -1,122 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
-// vitrail compare A B: plans, ONNX models (run by the reference), saved outputs; B is the reference.
+// vitrail compare A B: plans, ONNX models (run by the reference or by ONNX Runtime), saved outputs; the last is what
+// the others are measured by.
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "tools/cli.h"
+#include "tools/layers.h"
+#include "tools/side.h"
 #include "vitrail/check.h"
-#include "vitrail/session.h"
+#include "vitrail/file.h"
+#include "vitrail/tensor_file.h"
 
 namespace vitrail::cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct Options {
   std::vector<std::string> sides, shapes;
-  std::string inputs;
+  std::string inputs, json;
   uint64_t seed = 1;
   double atol = 1e-5, rtol = 1e-5;
-  bool double_reference = false;
+  int threads = 0;
+  size_t worst = 10;
+  bool double_reference = false, runtime = false, layers = false;
 };
 
-bool is_outputs(const std::string& path) { return path.ends_with(".npz") || path.ends_with(".npy"); }
-
-// Inputs: given, or random of the shapes that the first plan or model declares.
-NamedTensors inputs_for(const Options& o) {
-  if (!o.inputs.empty()) return read_tensors(o.inputs);
-  const auto shapes = parse_shapes(o.shapes);
-  NamedTensors out;
-  for (const std::string& side : o.sides) {
-    if (is_outputs(side) || !out.empty()) continue;
-    if (is_plan(side)) {
-      const LoadedPlan plan = LoadedPlan::load(side);
-      for (const TensorSpec& spec : plan.inputs()) {
-        const auto given = shapes.find(spec.name);
-        out.emplace_back(spec.name, random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, o.seed + out.size()));
-      }
-    } else {
-      for (const Graph::TensorInfo& info : Graph::import_onnx(side).inputs()) {
-        const auto given = shapes.find(info.name);
-        Dims dims;
-        if (given != shapes.end()) {
-          dims = given->second.opt;
-        } else {
-          for (const std::string& d : info.dims) {
-            if (d.find_first_not_of("0123456789") != std::string::npos)
-              throw Error(Code::usage, fmt::format("'{}': extent '{}' of input '{}' is dynamic; say --shapes {}:DIMS", side, d, info.name, info.name));
-            dims.push_back(std::stoll(d));
-          }
-        }
-        out.emplace_back(info.name, random_tensor(info.dtype, dims, o.seed + out.size()));
-      }
-    }
-  }
-  return out;
+Json spread_json(const Difference::Spread& s) {
+  return {{"min", s.min}, {"mean", s.mean}, {"median", s.median}, {"p99", s.p99}, {"max", s.max}};
 }
 
-NamedTensors outputs_of(const std::string& side, const NamedTensors& inputs, const Options& o) {
-  if (is_outputs(side)) return read_tensors(side);
-  if (!is_plan(side)) return run_reference(Graph::import_onnx(side), inputs, o.double_reference ? DType::f64 : DType::f32);
-  const LoadedPlan plan = LoadedPlan::load(side);
-  Session session(plan);
-  for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
-  session.run();
-  NamedTensors out;
-  for (const TensorSpec& spec : plan.outputs()) {
-    const TensorView v = session.output(spec.name);
-    Tensor copy(v.dtype, Dims(v.dims.begin(), v.dims.end()));
-    std::copy_n(static_cast<const char*>(v.data), v.bytes, static_cast<char*>(copy.mutable_raw()));
-    out.emplace_back(spec.name, copy);
-  }
-  return out;
-}
+bool agrees(const Difference& d) { return d.same_shape && d.outside == 0; }
 
-bool report(const std::string& name, const Difference& d) {
+void print(const std::string& name, const Difference& d, const Options& o) {
   const auto line = [](const char* what, const Difference::Spread& s) {
     fmt::print("  {:9} min {:.3g}, mean {:.3g}, median {:.3g}, p99 {:.3g}, max {:.3g}\n", what, s.min, s.mean, s.median, s.p99, s.max);
   };
-  const bool ok = d.same_shape && d.outside == 0;
-  fmt::print("{} | Output: '{}'{}\n", ok ? "PASSED" : "FAILED", name, d.same_shape ? "" : " | shapes differ");
+  if (!d.same_shape) {
+    fmt::print("FAILED | Output: '{}' | shapes differ\n", name);
+    return;
+  }
+  fmt::print("{} | Output: '{}' | Difference is {} tolerance (rel={:g}, abs={:g})\n", agrees(d) ? "PASSED" : "FAILED", name,
+             agrees(d) ? "within" : "beyond", o.rtol, o.atol);
   line("abs error", d.abs);
   line("rel error", d.rel);
   fmt::print("  cosine {:.9f}, SQNR {:.1f} dB, top-1 agreement {:.4f}, {} element(s) beyond both tolerances\n", d.cosine, d.sqnr_db, d.top1, d.outside);
+}
+
+// The output that `name` of the reference is measured against: of the same name, or the only one of a file that
+// keeps no names.
+const Tensor* find(const NamedTensors& got, const std::string& name, bool single) {
+  for (const auto& [n, t] : got)
+    if (n == name || (single && got.size() == 1 && n == "data")) return &t;
+  return nullptr;
+}
+
+// Each output of one side against the reference's.
+bool compare_outputs(const Side& side, const NamedTensors& got, const NamedTensors& reference, const Options& o, Json& told) {
+  bool ok = true;
+  for (const auto& [name, wanted] : reference) {
+    const std::string shown = name == "data" && got.size() == 1 ? got[0].first : name;
+    const Tensor* found = find(got, shown, reference.size() == 1);
+    if (!found) {
+      fmt::print("FAILED | Output: '{}' is missing in {}\n", name, side.name);
+      ok = false;
+      continue;
+    }
+    const Difference d = vitrail::compare(*found, wanted, o.atol, o.rtol);
+    print(shown, d, o);
+    ok &= agrees(d);
+    told.push_back({{"side", side.name}, {"output", shown}, {"agrees", agrees(d)}, {"abs", spread_json(d.abs)}, {"rel", spread_json(d.rel)},
+                    {"cosine", d.cosine}, {"sqnr_db", d.sqnr_db}, {"top1", d.top1}, {"outside", d.outside}, {"dims", wanted.dims()}});
+  }
   return ok;
 }
 
 void run(const Options& o) {
-  const NamedTensors inputs = inputs_for(o);
-  const NamedTensors reference = outputs_of(o.sides.back(), inputs, o);
+  std::vector<Side> sides;
+  for (const std::string& text : o.sides) sides.push_back(parse_side(text, o.runtime, o.double_reference ? DType::f64 : DType::f32));
+  const NamedTensors inputs = o.inputs.empty() ? random_inputs(sides, parse_shapes(o.shapes), o.seed) : read_tensors(o.inputs);
+  const Side& last = sides.back();
+  const NamedTensors reference = outputs_of(last, inputs, o.threads);
+  Json told{{"reference", last.name}, {"atol", o.atol}, {"rtol", o.rtol}, {"outputs", Json::array()}};
   bool ok = true;
-  for (size_t i = 0; i + 1 < o.sides.size(); ++i) {
-    fmt::print("{} against {}\n", o.sides[i], o.sides.back());
-    const NamedTensors got = outputs_of(o.sides[i], inputs, o);
-    for (const auto& [name, wanted] : reference) {
-      const auto found = std::find_if(got.begin(), got.end(), [&](const auto& t) { return t.first == name; });
-      if (found == got.end()) {
-        fmt::print("FAILED | Output: '{}' is missing in {}\n", name, o.sides[i]);
-        ok = false;
-        continue;
-      }
-      ok &= report(name, vitrail::compare(found->second, wanted, o.atol, o.rtol));
-    }
+  for (size_t i = 0; i + 1 < sides.size(); ++i) {
+    fmt::print("{} against {}\n", sides[i].name, last.name);
+    const bool passed = compare_outputs(sides[i], outputs_of(sides[i], inputs, o.threads), reference, o, told["outputs"]);
+    fmt::print("{} | {} vs. {}\n", passed ? "PASSED" : "FAILED", sides[i].name, last.name);
+    ok &= passed;
+    if (o.layers) told["layers"].push_back(compare_layers(sides[i], last, inputs, {.precision = last.precision, .atol = o.atol, .rtol = o.rtol, .threads = o.threads}, o.worst));
   }
-  if (!ok) throw Error(Code::accuracy, fmt::format("outputs differ by more than atol {} and rtol {}", o.atol, o.rtol));
+  if (!o.json.empty()) write_atomically(o.json, told.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (!ok) throw Error(Code::accuracy, fmt::format("outputs differ by more than atol {} and rtol {}; --layers shows where it begins", o.atol, o.rtol));
 }
 
 }  // namespace
 
 void add_compare(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* compare = app.add_subcommand("compare", "outputs of plans, ONNX models (by the reference) and files; the last is the reference");
-  compare->add_option("sides", o->sides, "two or more of .vitrail, .onnx, .npz")->required()->expected(2, 16);
-  compare->add_option("--inputs", o->inputs, "tensors by name (.npz)");
+  CLI::App* compare = app.add_subcommand("compare", "outputs of plans, ONNX models and files; the last is the reference");
+  compare->add_option("sides", o->sides, "two or more of .vitrail, .onnx (by the reference), onnxruntime:FILE.onnx, .npz, .npy")->required()->expected(2, 16);
+  compare->add_option("--inputs,--load-inputs", o->inputs, "tensors by name (.npz)");
   compare->add_option("--seed", o->seed, "of random inputs")->capture_default_str();
   compare->add_option("--shapes", o->shapes, "INPUT:DIMS of random inputs");
-  compare->add_option("--atol", o->atol, "absolute tolerance")->capture_default_str();
-  compare->add_option("--rtol", o->rtol, "relative tolerance; an element fails beyond both")->capture_default_str();
+  compare->add_option("--atol", o->atol, "absolute tolerance")->check(CLI::NonNegativeNumber)->capture_default_str();
+  compare->add_option("--rtol", o->rtol, "relative tolerance; an element fails beyond both")->check(CLI::NonNegativeNumber)->capture_default_str();
   compare->add_flag("--float64", o->double_reference, "the reference computes in float64");
+  compare->add_flag("--ort,--onnxrt", o->runtime, "ONNX files are run by ONNX Runtime (Python's package; VITRAIL_PYTHON names the Python)");
+  compare->add_flag("--layers", o->layers, "each step of a plan, fed with the values of the last side's model");
+  compare->add_option("--worst", o->worst, "steps that --layers prints; 0: all")->capture_default_str();
+  compare->add_option("--threads", o->threads, "workers; 0: one per processor")->check(CLI::Range(0, 1024));
+  compare->add_option("--json", o->json, "file for the figures");
   compare->callback([o] { run(*o); });
 }
 

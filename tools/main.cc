@@ -2,14 +2,29 @@
 // The program `vitrail`: a subcommand a file.
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <iostream>
 #include <new>
 
 #include "tools/cli.h"
+#include "vitrail/file.h"
+
+namespace {
+
+// An interrupted build leaves nothing behind. _exit: what static objects would do is not safe here.
+void interrupted(int signal) {
+  vitrail::remove_unfinished_files();
+  constexpr int kSignalled = 128;  // as shells count
+  _exit(kSignalled + signal);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGINT, interrupted);
+  std::signal(SIGTERM, interrupted);
   std::signal(SIGPIPE, SIG_DFL);  // `vitrail inspect x | head` ends quietly
   CLI::App app{"Vitrail: build, check and run plans of vision models", "vitrail"};
   app.require_subcommand(1);

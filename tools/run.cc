@@ -9,8 +9,8 @@
 #include <sstream>
 
 #include "tools/cli.h"
-#include "vitrail/check.h"
 #include "vitrail/session.h"
+#include "vitrail/tensor_file.h"
 #include "zoo/image/postprocess.h"
 #include "zoo/image/preprocess.h"
 
@@ -24,12 +24,6 @@ struct Options {
   std::vector<int64_t> bands;
   int top = 5, threads = 0;
 };
-
-Tensor copy_of(const TensorView& v) {
-  Tensor out(v.dtype, Dims(v.dims.begin(), v.dims.end()));
-  std::copy_n(static_cast<const char*>(v.data), v.bytes, static_cast<char*>(out.mutable_raw()));
-  return out;
-}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> out;
@@ -45,9 +39,7 @@ void run_tensors(Session& session, const Options& o) {
   NamedTensors results;
   for (const TensorSpec& spec : session.plan().outputs()) {
     results.emplace_back(spec.name, copy_of(session.output(spec.name)));
-    std::string dims;
-    for (int64_t d : results.back().second.dims()) dims += (dims.empty() ? "" : "x") + std::to_string(d);
-    fmt::print("{}: {} {}\n", spec.name, name_of(spec.dtype), dims);
+    fmt::print("{}: {} {}\n", printable(spec.name), name_of(spec.dtype), dims_text(results.back().second.dims()));
   }
   if (!o.outputs.empty()) write_tensors(o.outputs, results);
 }
@@ -120,8 +112,7 @@ void run_photos(Session& session, const Options& o) {
 void run(const Options& o) {
   if (o.inputs.empty() == o.photos.empty()) throw Error(Code::usage, "give photographs, or tensors with --inputs x.npz, one of the two");
   auto shapes = parse_shapes(o.shapes);
-  const PlanPath file(o.model, shapes, o.threads);
-  Session session(LoadedPlan::load(file.path()), {.threads = o.threads});
+  Session session(load_model(o.model, shapes, o.threads), {.threads = o.threads});
   if (!o.inputs.empty()) run_tensors(session, o);
   else run_photos(session, o);
 }

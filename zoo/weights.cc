@@ -4,8 +4,9 @@
 #include <cmath>
 #include <string_view>
 
-#include "vitrail/check.h"
 #include "vitrail/error.h"
+#include "vitrail/random.h"
+#include "vitrail/tensor_file.h"
 
 namespace vitrail::zoo {
 namespace {
@@ -17,11 +18,7 @@ uint64_t fnv1a(std::string_view text) {
 }
 // Uniform in [0, 1), exact in float32.
 float unit(uint64_t h0, int64_t i) {
-  uint64_t z = h0 + static_cast<uint64_t>(i + 1) * 0x9E3779B97F4A7C15ull;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  z ^= z >> 31;
-  return static_cast<float>(z >> 40) * 0x1p-24f;
+  return static_cast<float>(splitmix64(h0, i) >> 40) * 0x1p-24f;
 }
 
 // Product and sum are rounded apart; the build forbids their contraction (-ffp-contract=off).

@@ -94,16 +94,18 @@ def run_process(command, log, timeout):
     return process.returncode, usage
 
 
-def play(contestants, settings, rounds, timeout):
+def play(contestants, settings, rounds, timeout, first=1):
     """Measures everybody in every round; every second round runs backwards, so that drift hits all alike.
+
+    `first` is the number of the first round, for callers that play the rounds one by one.
 
     Returns ([{name: result} for each round], {name: message} of those that failed and were taken out).
     """
     results, failed = [], {}
-    for index in range(rounds):
+    for number in range(first, first + rounds):
         names = [name for name in contestants if name not in failed]
         measured = {}
-        for name in names if index % 2 == 0 else reversed(names):
+        for name in names if number % 2 == 1 else reversed(names):
             try:
                 measured[name] = measure(contestants[name], settings, timeout)
             except MeasurementError as error:
@@ -111,7 +113,7 @@ def play(contestants, settings, rounds, timeout):
                 print(f"{name} failed: {error}", file=sys.stderr)
                 continue
             print(
-                f"round {index + 1}/{rounds}: {name} {measured[name]['latency_ms']['median']:.3f} ms",
+                f"round {number}: {name} {measured[name]['latency_ms']['median']:.3f} ms",
                 file=sys.stderr,
                 flush=True,
             )
@@ -127,6 +129,7 @@ def main():
     parser.add_argument("--twin", help="golden model of tests/golden that PyTorch shall run; adds the engine torch")
     parser.add_argument("--command", action="append", default=[], metavar="NAME=COMMAND", help="external contestant")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--first-round", type=int, default=1, help="number of the first round; even ones go backwards")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing for each measurement")
     parser.add_argument("--warmup-ms", type=float, default=200.0)
@@ -141,7 +144,7 @@ def main():
 
     settings = {key: getattr(args, key) for key in ("model", "shape", "threads", "seconds", "warmup_ms")}
     load_before = os.getloadavg()[0]
-    rounds, failed = play(contestants, settings, args.rounds, args.timeout)
+    rounds, failed = play(contestants, settings, args.rounds, args.timeout, args.first_round)
     names = [name for name in contestants if name not in failed]
     if not names:
         return 1

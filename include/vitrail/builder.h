@@ -31,9 +31,13 @@ struct BuildOptions {
   VerifyLevel verify = VerifyLevel::fast;
   bool keep_source = true;     ///< store the imported graph to retune from
   std::vector<std::string> disabled_passes;
-  /// Called with a stage's name and how far it is (0..1).
+  /// Called with a stage's name and how far the build is (0..1), from the thread that builds.
   std::function<void(const std::string& stage, double done)> progress;
 };
+
+/// For BuildOptions::progress: on standard error a bar with the time left on a terminal, a line now and
+/// then in a log.
+std::function<void(const std::string& stage, double done)> show_progress();
 
 /// How far results lie from the reference.
 struct CheckRow {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <string>
+#include <vector>
 
 #include "vitrail/graph.h"
 
@@ -25,11 +26,28 @@ struct Difference {
 };
 Difference compare(const Tensor& a, const Tensor& b, double atol = 1e-5, double rtol = 1e-5);
 
-/// Weights and tensors by name from .npz, .safetensors, .pth (restricted) or one .npy (named "data").
-NamedTensors read_tensors(const std::string& path);
-void write_tensors(const std::string& path, const NamedTensors& tensors);  ///< .npz or .npy by name
-/// Elements uniform in [low, high) of a generator with this seed: the same on every machine.
-Tensor random_tensor(DType dtype, const Dims& dims, uint64_t seed, double low = 0, double high = 1);
+/// A step of a plan beside the reference.
+struct StepDifference {
+  int index = 0;                     ///< in the plan, depth first
+  std::string step, kernel;          ///< "reference" for steps without a kernel of their own
+  std::vector<std::string> sources;  ///< the model's nodes it stands for
+  std::string value;                 ///< of its outputs the one farthest from the reference
+  Difference alone;                  ///< when the step reads the reference's values
+  Difference accumulated;            ///< when it reads what the steps before it made
+  /// A small change of its input may change its output by much (TopK, NonMaxSuppression): for
+  /// `accumulated`, too, it reads the reference's values, so that what follows can be compared.
+  bool restarted = false;
+  bool compared = false;  ///< false: the reference has no value of its outputs' names
+};
+struct StepOptions {
+  DType precision = DType::f32;  ///< of the reference: f32 or f64
+  double atol = 1e-5, rtol = 1e-5;
+  int threads = 0;
+};
+/// Replays each step of an unchanged plan. `model` is what the plan was built from. Steps inside
+/// branches and loops run, but are not told of. Throws Error(usage) when an input is missing.
+std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model, const NamedTensors& inputs,
+                                          const StepOptions& options = {});
 
 /// A plan or ONNX model in words or JSON: inputs, ranges, layers, kernels with times and reasons.
 struct InspectOptions {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 
@@ -19,6 +20,10 @@ enum class Code : int {
 
 /// Name of a code as printed in messages: "bad input", "unsupported", ...
 const char* code_name(Code code);
+
+/// Text for messages: control characters and bytes that are not UTF-8 are escaped, and names longer
+/// than `limit` bytes are cut, so that a hostile file cannot write to the user's terminal.
+std::string printable(const std::string& text, size_t limit = 200);
 
 /// The one exception of the project. `what()` is one line that names the file, node, tensor or
 /// shape, what was expected and found, and what to do.

@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vitrail/builder.h"
 
+#include <algorithm>
 #include <chrono>
 
+#include "base/progress.h"
 #include "compile/compile.h"
 #include "plan/plan_file.h"
 
 namespace vitrail {
+
+std::function<void(const std::string&, double)> show_progress() {
+  struct Shown {
+    std::unique_ptr<Progress> progress = make_progress();
+    int64_t done = -1;
+  };
+  return [shown = std::make_shared<Shown>()](const std::string& stage, double done) {
+    if (shown->done < 0) shown->progress->begin("build", kShare);
+    const int64_t before = std::max<int64_t>(shown->done, 0);
+    shown->done = std::clamp(static_cast<int64_t>(done * kShare), before, kShare);
+    shown->progress->advance(shown->done - before, stage);
+    if (shown->done == kShare) shown->progress->end();
+  };
+}
 
 BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path) {
   const auto start = std::chrono::steady_clock::now();

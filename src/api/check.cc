@@ -5,44 +5,38 @@
 
 #include "base/error.h"
 #include "base/tensor.h"
-#include "compare/difference.h"
-#include "import/npy.h"
-#include "import/npz.h"
-#include "import/weights.h"
+#include "compile/replay.h"
 #include "oracle/oracle.h"
+#include "plan/plan_file.h"
 
 namespace vitrail {
 
-NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
-  const ir::Graph& g = graph.impl();
-  std::vector<Tensor> in;
+namespace {
+// In the order of the graph's inputs.
+std::vector<Tensor> in_order(const ir::Graph& g, const NamedTensors& inputs) {
+  std::vector<Tensor> out;
   for (ir::ValueId v : g.inputs) {
     const std::string& name = g.value(v).name;
     const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const auto& t) { return t.first == name; });
     require(found != inputs.end(), Code::usage, "no tensor for the model's input '{}'", printable(name));
-    in.push_back(found->second);
+    out.push_back(found->second);
   }
-  const std::vector<Tensor> results = oracle::run(g, in, {.precision = precision, .observe = {}});
+  return out;
+}
+}  // namespace
+
+NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
+  const ir::Graph& g = graph.impl();
+  const std::vector<Tensor> results = oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}});
   NamedTensors out;
   for (size_t i = 0; i < results.size(); ++i) out.emplace_back(g.value(g.outputs[i]).name, results[i]);
   return out;
 }
 
-NamedTensors read_tensors(const std::string& path) {
-  if (path.ends_with(".npy")) return {{"data", load_npy(path)}};
-  return load_weights(path).tensors();
-}
-void write_tensors(const std::string& path, const NamedTensors& tensors) {
-  if (path.ends_with(".npy")) {
-    require(tensors.size() == 1, Code::usage, "'{}' holds one tensor, {} are to be written; use .npz", printable(path), tensors.size());
-    return save_npy(path, tensors[0].second);
-  }
-  require(path.ends_with(".npz"), Code::usage, "'{}': tensors are written as .npz or .npy", printable(path));
-  save_npz(path, tensors);
-}
-
-Tensor random_tensor(DType dtype, const Dims& dims, uint64_t seed, double low, double high) {
-  return random_uniform(dtype, dims, seed, low, high);
+std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model, const NamedTensors& inputs,
+                                          const StepOptions& options) {
+  const ir::Graph& g = model.impl();
+  return replay_steps(g, load_plan_file(plan_path).target("cpu"), in_order(g, inputs), options);
 }
 
 }  // namespace vitrail

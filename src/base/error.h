@@ -31,8 +31,4 @@ auto with_context(const std::string& context, Action&& action) {
   }
 }
 
-/// Text for messages: control characters and bytes that are not UTF-8 are escaped, and names longer
-/// than `limit` bytes are cut, so that a hostile file cannot write to the user's terminal.
-std::string printable(const std::string& text, size_t limit = 200);
-
 }  // namespace vitrail

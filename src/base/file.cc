@@ -31,6 +31,26 @@ std::string quoted(const std::string& path) { return "'" + printable(path) + "'"
   fail(Code::io, "{}: cannot {}: {}", quoted(path), action, std::strerror(error));
 }
 
+// Names of temporary files for remove_unfinished_files, which may neither lock nor allocate. A file beyond these many
+// at a time is only forgotten there; the next writer of its name removes it.
+constexpr size_t kMostUnfinished = 16;
+std::atomic<char*> unfinished[kMostUnfinished];
+
+void note_unfinished(const std::string& path) {
+  char* const copy = ::strdup(path.c_str());
+  for (std::atomic<char*>& slot : unfinished)
+    if (char* empty = nullptr; copy && slot.compare_exchange_strong(empty, copy)) return;
+  std::free(copy);
+}
+void forget_unfinished(const std::string& path) {
+  for (std::atomic<char*>& slot : unfinished) {
+    char* noted = slot.load();
+    if (!noted || path != noted || !slot.compare_exchange_strong(noted, nullptr)) continue;
+    std::free(noted);
+    return;
+  }
+}
+
 class Descriptor {
  public:
   explicit Descriptor(int value) : value_(value) {}
@@ -232,17 +252,22 @@ AtomicFile::AtomicFile(const std::string& path) : shown_(path) {
     descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && (errno != EEXIST || attempt > 100)) fail_io(path, "create", errno);
   }
+  note_unfinished(temporary_);
   ::flock(descriptor_, LOCK_EX | LOCK_NB);  // marks a living writer, see remove_stale_temporaries
   if (exists && ::fchmod(descriptor_, info.st_mode & 07777) != 0) {
     const int error = errno;
     ::unlink(temporary_.c_str());
+    forget_unfinished(temporary_);
     ::close(descriptor_);
     fail_io(path, "set the permissions", error);
   }
 }
 
 AtomicFile::~AtomicFile() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+    forget_unfinished(temporary_);
+  }
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -284,6 +309,7 @@ void AtomicFile::commit() {
   descriptor_ = -1;
   if (closed != 0) refuse("close");
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) refuse("rename into place");
+  forget_unfinished(temporary_);
   temporary_.clear();
   const std::string folder = folder_of(target_);
   const Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -301,6 +327,11 @@ void write_atomically(const std::string& path, std::span<const Bytes> chunks) {
 void write_atomically(const std::string& path, std::string_view text) {
   const Bytes chunk = as_bytes(text);
   write_atomically(path, std::span<const Bytes>(&chunk, 1));
+}
+
+void remove_unfinished_files() noexcept {
+  for (const std::atomic<char*>& slot : unfinished)
+    if (const char* path = slot.load()) ::unlink(path);
 }
 
 void require_distinct(const std::string& input, const std::string& output) {

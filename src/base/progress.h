@@ -8,6 +8,9 @@
 
 namespace vitrail {
 
+/// As total of a stretch whose steps are thousandths of the whole: shown in percent.
+inline constexpr int64_t kShare = 1000;
+
 /// Told by whatever takes long how far it is. Calls may come from several threads.
 class Progress {
  public:

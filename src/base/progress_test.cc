@@ -25,9 +25,11 @@ TEST(Progress, ALogGetsPlainLines) {
     for (int i = 0; i < 3; ++i) tuning.advance(1, "conv");
     progress->begin("verify", 0);  // ends the first
     progress->advance(5);
+    progress->begin("write", kShare);
+    progress->advance(kShare / 2);
   }
   std::fclose(out);
-  EXPECT_STREQ(text, "tune: 3/3, 0 s\nverify: 5, 0 s\n");
+  EXPECT_STREQ(text, "tune: 3/3, 0 s\nverify: 5, 0 s\nwrite: 50 %, 0 s\n");
   std::free(text);
 }
 

@@ -2,11 +2,6 @@
 #pragma once
 #include "base/tensor.h"
 #include "vitrail/check.h"
+#include "vitrail/random.h"
 
-// compare() of vitrail/check.h lives here, and the generator behind random_tensor().
-namespace vitrail {
-
-/// See random_tensor in vitrail/check.h.
-Tensor random_uniform(DType dtype, const Dims& dims, uint64_t seed, double low, double high);
-
-}  // namespace vitrail
+// compare() of vitrail/check.h and random_tensor() of vitrail/random.h are defined in this folder.

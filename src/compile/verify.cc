@@ -16,7 +16,7 @@ using Shapes = std::map<std::string, Dims>;
 
 // The image inputs of vision models lie around 0..1; odd elements keep equal images apart.
 Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
-  return is_float(value.dtype) ? random_uniform(value.dtype, dims, seed, 0, 1) : random_uniform(value.dtype, dims, seed, 0, 8);
+  return is_float(value.dtype) ? random_tensor(value.dtype, dims, seed, 0, 1) : random_tensor(value.dtype, dims, seed, 0, 8);
 }
 
 // Rounding of float32 through a network: errors of single operations add up like a random walk, so

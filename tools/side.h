@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "vitrail/builder.h"
+#include "vitrail/tensor.h"
+
+// What `compare` sets side by side.
+namespace vitrail::cli {
+
+struct Side {
+  enum class Kind : uint8_t { plan, reference, onnxruntime, outputs } kind = Kind::plan;
+  std::string path, name;  ///< name: as shown
+  DType precision = DType::f32;  ///< of the reference
+};
+
+/// "model.vitrail", "model.onnx" (by the reference), "onnxruntime:model.onnx", "outputs.npz". With
+/// `runtime` ONNX files are run by ONNX Runtime, too.
+Side parse_side(const std::string& text, bool runtime, DType precision);
+
+/// Random inputs as the first plan or model among the sides declares them, at `shapes` where given.
+/// Throws Error(usage) for a dynamic extent without one.
+NamedTensors random_inputs(const std::vector<Side>& sides, const std::map<std::string, ShapeRange>& shapes, uint64_t seed);
+
+/// Throws what loading and running throw; Error(unsupported) where Python lacks ONNX Runtime.
+NamedTensors outputs_of(const Side& side, const NamedTensors& inputs, int threads);
+
+}  // namespace vitrail::cli
