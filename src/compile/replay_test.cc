@@ -26,11 +26,10 @@ ir::Graph two_products() {
 
 struct Replayed {
   std::vector<StepDifference> steps;
-  const StepDifference& at(const std::string& source) const {
+  const StepDifference& at(const std::string& step) const {
     for (const StepDifference& s : steps)
-      for (const std::string& name : s.sources)
-        if (name == source) return s;
-    throw std::out_of_range(source);
+      if (s.step == step) return s;
+    throw std::out_of_range(step);
   }
 };
 
@@ -49,11 +48,11 @@ Replayed replay(Damage damage, DType precision = DType::f32) {
   return {replay_steps(g, plan, {random_tensor(DType::f32, {5, 32}, 7)}, {.precision = precision})};
 }
 
-// Doubles the weight of the step of `source`, as a wrong kernel might.
-auto doubled(const std::string& source) {
-  return [source](Plan& plan) {
+// Doubles the weight of a step, as a wrong kernel might.
+auto doubled(const std::string& name) {
+  return [name](Plan& plan) {
     for (const Step& step : plan.steps) {
-      if (std::find(step.sources.begin(), step.sources.end(), source) == step.sources.end()) continue;
+      if (step.name != name) continue;
       for (int value : step.inputs) {
         const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(plan.values[static_cast<size_t>(value)].buffer)];
         if (buffer.kind != PlanBuffer::Kind::constant) continue;
