@@ -20,7 +20,7 @@ int64_t round_up(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 // Numbers uniform in [-1, 1]; other types get zeros and ones, legal for booleans too.
 void fill(std::byte* to, DType dtype, int64_t bytes) {
   constexpr int64_t kPattern = 4096;
-  const Tensor pattern = is_float(dtype) ? random_uniform(dtype, {kPattern}, 1, -1, 1) : random_uniform(dtype, {kPattern}, 1, 0, 2);
+  const Tensor pattern = is_float(dtype) ? random_tensor(dtype, {kPattern}, 1, -1, 1) : random_tensor(dtype, {kPattern}, 1, 0, 2);
   const auto whole = static_cast<int64_t>(pattern.bytes());
   for (int64_t at = 0; at < bytes; at += whole) std::memcpy(to + at, pattern.raw(), static_cast<size_t>(std::min(whole, bytes - at)));
 }
