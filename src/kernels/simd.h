@@ -191,6 +191,11 @@ inline Vec load_upto(const float* p, int n) {
 inline void store_upto(float* p, Vec x, int n) {
   n >= Vec::kWidth ? x.store(p) : x.store_first(p, n);
 }
+/// 1 in the first n lanes, 0 beyond.
+inline Vec first_lanes(int n) {
+  alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  return Vec::load_first(kOnes, n);
+}
 /// p[0], p[step], ..., the first n of them, zero beyond.
 inline Vec load_strided(const float* p, int64_t step, int n) {
   alignas(64) float lanes[Vec::kWidth] = {};

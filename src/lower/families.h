@@ -15,6 +15,7 @@ std::optional<Lowered> lower_inverted(const BodyReader& reader, std::string* why
 std::optional<Lowered> lower_layernorm(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_pad(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_pointwise(const BodyReader& reader, std::string* why);
+std::optional<Lowered> lower_positional(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_reduce(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_softmax(const BodyReader& reader, std::string* why);
 std::optional<Lowered> lower_spectral(const BodyReader& reader, std::string* why);

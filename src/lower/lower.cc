@@ -15,8 +15,8 @@ constexpr Row kRows[] = {
     {"attention", lower_attention}, {"conv", lower_conv},           {"conv_transpose", lower_conv_transpose},
     {"depthwise", lower_depthwise}, {"gemm", lower_gemm},           {"gram", lower_gram},
     {"inverted", lower_inverted},   {"layernorm", lower_layernorm}, {"pad", lower_pad},
-    {"pointwise", lower_pointwise}, {"reduce", lower_reduce},       {"softmax", lower_softmax},
-    {"spectral", lower_spectral},
+    {"pointwise", lower_pointwise}, {"positional", lower_positional}, {"reduce", lower_reduce},
+    {"softmax", lower_softmax},     {"spectral", lower_spectral},
 };
 
 bool has_fusions(const ir::Graph& graph) {

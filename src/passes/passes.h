@@ -23,5 +23,6 @@ size_t spectral_attention(ir::Graph& graph);
 size_t fuse_epilogue(ir::Graph& graph);
 size_t fuse_inverted(ir::Graph& graph);
 size_t fuse_pointwise(ir::Graph& graph);
+size_t fuse_positional(ir::Graph& graph);
 
 }  // namespace vitrail::passes

@@ -48,6 +48,7 @@ const Pass kPipeline[] = {
     // so that dissolving it gives them back; then what is left is grouped; then singles are wrapped.
     {"fuse_epilogue", fuse_epilogue},
     {"fuse_inverted", fuse_inverted},
+    {"fuse_positional", fuse_positional},
     {"fuse_pointwise", fuse_pointwise},
     {"outline_singles", outline_singles},
 };

@@ -35,6 +35,8 @@ struct BlockOut {
   const TileOperand* operands;
   const TileOutput* outputs;
   float* tile;  ///< kTileFloats floats, then the epilogue's scratch
+  const float* start;  ///< what the sums start from, readable to whole panels; null: zero
+  int64_t start_row;
 };
 constexpr int kMaxTile = 12 * 32 > 6 * 64 ? 12 * 32 : 6 * 64;
 
@@ -79,7 +81,9 @@ void micro(const RowsA& a, const float* b, int64_t panel, int cols, const BlockO
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; ++j) acc.v[i][j] = Vec::zero();
+    for (int j = 0; j < NV; ++j)
+      acc.v[i][j] =
+          out.start == nullptr ? Vec::zero() : Vec::load(out.start + i * out.start_row + j * W);
 
   int64_t in_chunk = 0;
   bool spilled = false;
@@ -183,10 +187,11 @@ constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>};
 
 /// m rows by n columns of the product; `b` is the panel of the first column, panels `panel` floats
 /// apart. `out` describes the block's first element. `tile`: kMaxTile floats and the epilogue's
-/// scratch for a tile of that size.
+/// scratch for a tile of that size. `start`: rows that the sums start from, `start_row` floats apart,
+/// readable to whole panels.
 void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n,
                   const EpilogueCode& code, const TileOperand* operands, const TileOutput* outputs,
-                  float* tile) {
+                  float* tile, const float* start = nullptr, int64_t start_row = 0) {
   constexpr int W = Vec::kWidth;
   const bool low = m <= kWideRows;
   const int64_t most = low ? kWideRows : kMaxRows;
@@ -194,7 +199,7 @@ void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n,
   const int64_t strips = (m + most - 1) / most;
   TileOperand row_operands[EpilogueCode::kMaxOperands], at_operands[EpilogueCode::kMaxOperands];
   TileOutput row_outputs[EpilogueCode::kMaxResults], at_outputs[EpilogueCode::kMaxResults];
-  const BlockOut out{&code, at_operands, at_outputs, tile};
+  BlockOut out{&code, at_operands, at_outputs, tile, nullptr, start_row};
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t row = strip * m / strips, rows = (strip + 1) * m / strips - row;
     RowsA strip_a = a;
@@ -215,6 +220,7 @@ void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n,
       for (int32_t r = 0; r < code.results; ++r)
         at_outputs[r] = {row_outputs[r].data + col * row_outputs[r].col, row_outputs[r].row,
                          row_outputs[r].col};
+      if (start != nullptr) out.start = start + row * start_row + col;
       table[rows - 1](strip_a, b + col / kPanel * panel + col % kPanel, panel, cols, out);
       col += cols;
     }

@@ -67,8 +67,17 @@ Refusal inverted_accepts(const Problem& p) {
                          w1[1].str());
   if (dw[2].constant() < 1 || dw[3].constant() < 1 || dw[2].constant() > InvertedState::kMostRows)
     return fmt::format("a window of {} rows, at most {}", dw[2].str(), InvertedState::kMostRows);
-  if (p.integer("stride_h", 1) < 1 || p.integer("stride_w", 1) < 1)
-    return "strides must be at least 1";
+  // Limits keep the arithmetic of a damaged plan inside 64 bits.
+  constexpr int64_t kMostColumns = 1024, kMostStep = 1 << 20, kMostChannels = 1 << 16;
+  if (dw[3].constant() > kMostColumns) return fmt::format("a window of {} columns", dw[3].str());
+  for (const Expr& channels : {x.dims[3], w1[1], out[3]})
+    if (channels.constant() > kMostChannels) return fmt::format("{} channels", channels.str());
+  for (const char* key : {"stride_h", "stride_w"})
+    if (const int64_t v = p.integer(key, 1); v < 1 || v > kMostStep)
+      return fmt::format("{} is {}", key, v);
+  for (const char* key : {"pad_top", "pad_left"})
+    if (const int64_t v = p.integer(key, 0); v < 0 || v > kMostStep)
+      return fmt::format("{} is {}", key, v);
   if (!known(p.integer("activation1", -1)) || !known(p.integer("activation2", -1)))
     return "an activation is none of gelu, swish, relu";
   return {};

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/gemm/micro.h"
 #include "kernels/inverted/bind.h"
+#include "kernels/window_rows.h"
 
 namespace vitrail {
 namespace {
@@ -15,19 +16,22 @@ void normalize_pixels(const float* from, int64_t step, int64_t count, int64_t c,
     Vec sum = Vec::zero(), squares = Vec::zero();
     for (int64_t l = 0; l < c; l += Vec::kWidth)
       sum = sum + load_upto(from + l, static_cast<int>(c - l));
-    const float mean = sum_of(sum) * inverse;
+    const Vec mean = Vec::all(sum_of(sum) * inverse);
+    // Lanes beyond the last channel stay zero.
+    const auto centred = [&](int64_t l, int rest) {
+      const Vec v = load_upto(from + l, rest);
+      return rest >= Vec::kWidth ? v - mean : v - first_lanes(rest) * mean;
+    };
     // In two passes, because the mean of squares minus the squared mean cancels.
     for (int64_t l = 0; l < c; l += Vec::kWidth) {
-      const int rest = static_cast<int>(c - l);
-      store_upto(to + l, load_upto(from + l, rest) - Vec::all(mean), rest);
-      const Vec centred = load_upto(to + l, rest);
-      squares = fma(centred, centred, squares);
+      const Vec v = centred(l, static_cast<int>(c - l));
+      squares = fma(v, v, squares);
     }
     const float variance = sum_of(squares) * inverse;
     const Vec scale = Vec::all(1.0f / __builtin_sqrtf(variance + static_cast<float>(eps)));
     for (int64_t l = 0; l < c; l += Vec::kWidth) {
       const int rest = static_cast<int>(c - l);
-      store_upto(to + l, load_upto(to + l, rest) * scale, rest);
+      store_upto(to + l, centred(l, rest) * scale, rest);
     }
   }
 }
@@ -58,51 +62,6 @@ void hidden_row(const InvertedState& s, const KernelArgs& args, const int64_t* c
                &bias, &out, scratch);
 }
 
-/// One vector of channels of a row of outputs. `rows`: the kh rows of hidden. kTaps: 9 keeps a 3 x
-/// 3 window's weights in registers, 0 is any window.
-template <int kTaps, typename Activation>
-void depthwise_column(const InvertedState& s, const float* const* rows, const float* weight,
-                      Vec bias, int64_t channel, int64_t cols, float* to, Activation activation) {
-  const int64_t e = s.padded_e;
-  if constexpr (kTaps == 9) {
-    Vec w[9];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t) w[t] = Vec::load(weight + t * e);
-    for (int64_t x = 0; x < cols; ++x) {
-      const int64_t at = x * s.stride_w * e + channel;
-      Vec sum = bias;
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r)
-#pragma GCC unroll 3
-        for (int q = 0; q < 3; ++q) sum = fma(Vec::load(rows[r] + at + q * e), w[3 * r + q], sum);
-      activation(sum).store(to + x * e);
-    }
-  } else {
-    for (int64_t x = 0; x < cols; ++x) {
-      const int64_t at = x * s.stride_w * e + channel;
-      Vec sum = bias;
-      for (int64_t r = 0; r < s.kh; ++r)
-        for (int64_t q = 0; q < s.kw; ++q)
-          sum = fma(Vec::load(rows[r] + at + q * e), Vec::load(weight + (r * s.kw + q) * e), sum);
-      activation(sum).store(to + x * e);
-    }
-  }
-}
-
-template <typename Activation>
-void depthwise_row(const InvertedState& s, const float* const* rows, const float* weight,
-                   const float* bias, int64_t cols, float* to, Activation activation) {
-  for (int64_t j = 0; j < s.padded_e; j += Vec::kWidth) {
-    const int64_t left = s.e - j;
-    const Vec b = left > 0 ? load_upto(bias + j, static_cast<int>(left)) : Vec::zero();
-    if (s.kh == 3 && s.kw == 3) {
-      depthwise_column<9>(s, rows, weight + j, b, j, cols, to + j, activation);
-    } else {
-      depthwise_column<0>(s, rows, weight + j, b, j, cols, to + j, activation);
-    }
-  }
-}
-
 void inverted_run(const BoundProblem&, const Launch& launch, const KernelArgs& args, int64_t task,
                   void* scratch_memory, void*) noexcept {
   InvertedState s;
@@ -125,6 +84,7 @@ void inverted_run(const BoundProblem&, const Launch& launch, const KernelArgs& a
   const float* from = static_cast<const float*>(args.inputs[0]) + image * s.x.n;
   const float* weight = static_cast<const float*>(args.inputs[3]);
   const float* bias = static_cast<const float*>(args.inputs[4]);
+  const RowWindow window{s.kh, s.kw, s.stride_w, s.e, s.padded_e};
   int64_t next = top * s.stride_h - s.pad_top;  // first row of hidden that is not in the ring
   for (int64_t y = top; y < bottom; ++y) {
     const int64_t first = y * s.stride_h - s.pad_top;
@@ -134,20 +94,7 @@ void inverted_run(const BoundProblem&, const Launch& launch, const KernelArgs& a
       hidden_row(s, args, chunks, from, next, left, scratch, slot(next));
     const float* rows[InvertedState::kMostRows];
     for (int64_t r = 0; r < s.kh; ++r) rows[r] = slot(first + r);
-    const Vec imm = Vec::all(s.imm2);
-    switch (s.activation2) {
-      case Pointwise::gelu:
-        depthwise_row(s, rows, weight, bias, cols, middle, [](Vec v) { return gelu(v); });
-        break;
-      case Pointwise::swish:
-        depthwise_row(s, rows, weight, bias, cols, middle, [=](Vec v) { return swish(v, imm); });
-        break;
-      case Pointwise::relu:
-        depthwise_row(s, rows, weight, bias, cols, middle, [](Vec v) { return relu(v); });
-        break;
-      default:
-        depthwise_row(s, rows, weight, bias, cols, middle, [](Vec v) { return v; });
-    }
+    window_row(window, rows, weight, bias, cols, middle, s.activation2, s.imm2);
     const auto place = [&](const InvertedState::Strides& at) {
       return image * at.n + y * at.h + x * at.w;
     };

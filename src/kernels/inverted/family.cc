@@ -30,6 +30,13 @@ Tensor pack(const Problem&, size_t index, const Tensor& dense) {
   return out;
 }
 
+int64_t packed_bytes(const Problem& problem, size_t index) {
+  const auto panels = [](int64_t n) { return (n + kGemmPanel - 1) / kGemmPanel * kGemmPanel; };
+  const Dims d = to_dims(problem.inputs[index].dims);
+  if (index == 1 || index == 5) return 4 * d[0] * panels(d[1]);
+  return index == 3 ? 4 * d[2] * d[3] * panels(d[0]) : -1;
+}
+
 void reference(const BoundProblem& problem, const std::vector<Tensor>& inputs,
                std::vector<Tensor>& outputs) {
   const Problem& p = *problem.problem;
@@ -183,6 +190,7 @@ const KernelFamily inverted_family{.name = "inverted",
                                    .samples = samples,
                                    .flop = flop,
                                    .tolerance = tolerance,
-                                   .bench = bench};
+                                   .bench = bench,
+                                   .packed_bytes = packed_bytes};
 
 }  // namespace vitrail

@@ -18,12 +18,6 @@ inline void for_vectors(int64_t c, Action action) {
   if (j < c) action(j, static_cast<int>(c - j));
 }
 
-/// 1 in the first n lanes, 0 beyond.
-inline Vec first_lanes(int n) {
-  alignas(64) static constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  return Vec::load_first(kOnes, n);
-}
-
 inline void layernorm_row(const float* x, const float* scale, const float* bias,
                           const LayernormState& state, float* to) {
   constexpr int kW = Vec::kWidth;

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/positional/body.h"
+
+namespace vitrail {
+extern const CpuKernel positional_f32_avx512;
+const CpuKernel positional_f32_avx512{"positional_f32_avx512", "positional",       Isa::avx512,
+                                    positional_accepts,      positional_tactics, positional_bind,
+                                    positional_run};
+}  // namespace vitrail
