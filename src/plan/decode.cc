@@ -103,6 +103,7 @@ class Decoder {
       plan.source_graph = as_text(find_(static_cast<uint32_t>(t_.source_graph()), true));
     read_.each(t_.source_constants(),
                [&](const fb::Tensor* c) { plan.source_constants.push_back(tensor(c, true)); });
+    read_.each(t_.modules(), [&](const fb::Tensor* m) { plan.modules.push_back(tensor(m)); });
     return plan;
   }
 
@@ -172,6 +173,15 @@ class Decoder {
     out.kernel = text(c->kernel());
     read_.each(c->tactic(),
                [&](const fb::NamedInt* x) { out.tactic[text(x->name())] = x->value(); });
+    out.module = c->code();
+    read_.each(c->launches(), [&](const fb::Launch* l) {
+      const Shape grid = shape(l->grid());
+      require(grid.size() == 3, Code::bad_input, "a launch has a grid of {} extents", grid.size());
+      out.launches.push_back({text(l->entry()), {grid[0], grid[1], grid[2]}, l->threads(),
+                              l->shared_bytes(), shape(l->numbers()), l->cluster()});
+    });
+    if (c->workspace_bytes() >= 0) out.workspace_bytes = expr(static_cast<uint32_t>(c->workspace_bytes()));
+    if (c->counters() >= 0) out.counters = expr(static_cast<uint32_t>(c->counters()));
     return out;
   }
   AttrValue attr(const fb::Attr* a) {

@@ -64,6 +64,7 @@ class Encoder {
     if (!plan.source_graph.empty())
       t.source_graph = static_cast<int32_t>(store_(as_bytes(plan.source_graph)));
     for (const Tensor& c : plan.source_constants) t.source_constants.push_back(tensor(c));
+    for (const Tensor& m : plan.modules) t.modules.push_back(tensor(m));
     t.strings = text_.texts;
     t.exprs = expr_.texts;
     flatbuffers::FlatBufferBuilder builder;
@@ -127,6 +128,20 @@ class Encoder {
       out->when.emplace_back(text_(name), range.low, range.high);
     out->kernel = text_(c.kernel);
     for (const auto& [key, value] : c.tactic) out->tactic.emplace_back(text_(key), value);
+    out->code = c.module;
+    for (const GpuLaunch& l : c.launches) {
+      auto& t = add(out->launches);
+      t.entry = text_(l.entry);
+      t.grid = exprs({l.grid.begin(), l.grid.end()});
+      t.threads = l.threads;
+      t.shared_bytes = l.shared_bytes;
+      t.numbers = exprs(l.numbers);
+      t.cluster = l.cluster;
+    }
+    if (c.module >= 0) {
+      out->workspace_bytes = static_cast<int32_t>(expr(c.workspace_bytes));
+      out->counters = static_cast<int32_t>(expr(c.counters));
+    }
     return out;
   }
   std::unique_ptr<fb::AttrT> attr(const std::string& name, const AttrValue& value) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/gpu.h"
 #include "base/problem.h"
 #include "base/tensor.h"
 #include "ops/op.h"
@@ -47,6 +48,11 @@ struct KernelChoice {
   std::string kernel;
   Tactic tactic;            ///< empty: the kernel's own first, which follows the extents
   double microseconds = 0;  ///< as timed when the plan was built; 0: not timed
+  // Of a GPU plan:
+  int module = -1;                  ///< index into Plan::modules
+  std::vector<GpuLaunch> launches;  ///< in order, one after the other
+  Expr workspace_bytes = 0;
+  Expr counters = 0;
 };
 
 struct Step;
@@ -127,6 +133,7 @@ struct Plan {
   std::vector<PlanTensorInfo> inputs, outputs;
   std::vector<Tensor>
       constants;  ///< packed weights; in a loaded plan they point into the mapped file
+  std::vector<Tensor> modules;  ///< machine code of a GPU plan, for the architecture of `target`
   Block steps;
   std::map<std::string, std::string> metadata;
   std::string source_graph;  ///< the imported graph's text form, to retune from; empty: left out

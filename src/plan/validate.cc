@@ -9,7 +9,7 @@
 namespace vitrail {
 namespace {
 constexpr int kMaxDepth = 16;  // blocks within blocks
-constexpr size_t kMaxRank = 32;
+constexpr size_t kMaxRank = 32, kMaxLaunches = 64;
 constexpr size_t kMaxBuffers = 1 << 16;  // the arena packer compares them pairwise
 constexpr int64_t kMaxExtent = int64_t{1} << 40;
 
@@ -31,6 +31,9 @@ class Checker {
       with_context(fmt::format("value {} '{}'", i, printable(plan_.values[i].name)),
                    [&] { value(plan_.values[i]); });
     for (const Tensor& t : plan_.constants) constant(t);
+    for (const Tensor& m : plan_.modules)
+      require(m.dtype() == DType::u8 && m.size() > 0, Code::bad_input,
+              "a module of machine code is {}{}", name_of(m.dtype()), to_string(m.dims()));
     io(plan_.inputs, "input");
     io(plan_.outputs, "output");
     block(plan_.steps, 0);
@@ -186,6 +189,26 @@ class Checker {
         require(0 <= value && value <= kMostTactic, Code::bad_input,
                 "a choice has the tactic {}={}, expected 0 to {}", printable(name), value,
                 kMostTactic);
+    }
+    for (const KernelChoice& c : s.choices) device_code(c);
+  }
+  // Machine code itself is trusted; how it is launched is checked as far as it can be.
+  void device_code(const KernelChoice& c) const {
+    require((c.module >= 0) == !c.launches.empty(), Code::bad_input,
+            "kernel '{}' has {} launches and module {}", printable(c.kernel), c.launches.size(),
+            c.module);
+    if (c.module < 0) return;
+    index(c.module, plan_.modules.size(), "module");
+    known(c.workspace_bytes), known(c.counters);
+    require(c.launches.size() <= kMaxLaunches, Code::bad_input, "kernel '{}' has {} launches",
+            printable(c.kernel), c.launches.size());
+    for (const GpuLaunch& l : c.launches) {
+      for (const Expr& e : l.grid) known(e);
+      known(l.numbers);
+      require(1 <= l.threads && l.threads <= 1024 && 0 <= l.shared_bytes &&
+                  l.shared_bytes <= 1 << 20 && 1 <= l.cluster && l.cluster <= 16,
+              Code::bad_input, "a launch of {} threads with {} bytes of shared memory, {} a cluster",
+              l.threads, l.shared_bytes, l.cluster);
     }
   }
   void operand(const Operand& o, int value) const {

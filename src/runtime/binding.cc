@@ -122,12 +122,13 @@ void Binding::bind_step(const StepInfo& info) {
     out.version = version_;
     return;
   }
-  const auto [kernel, tactic] = program_->choose(info, symbols_);
-  out.kernel = kernel;
   for (size_t i = 0; i < step.inputs.size(); ++i)
     check_operand(step.problem.inputs[i], out.problem.inputs[i], step.inputs[i], info);
   for (size_t i = 0; i < step.outputs.size(); ++i)
     check_operand(step.problem.outputs[i], out.problem.outputs[i], step.outputs[i], info);
+  if (program_->on_device()) return bind_device(info);
+  const auto [kernel, tactic] = program_->choose(info, symbols_);
+  out.kernel = kernel;
   if (tactic) {
     out.launch = kernel->bind(out.problem, *tactic, this_machine(), program_->workers());
   } else {
@@ -152,10 +153,39 @@ void Binding::bind_step(const StepInfo& info) {
   out.version = version_;  // last: a step that threw is not bound
 }
 
+void Binding::bind_device(const StepInfo& info) {
+  BoundStep& out = steps_[info.index];
+  out.choice = &program_->choose_device(info, symbols_);
+  out.device.clear();
+  const auto within = [&](const Expr& e, int64_t most, const char* what) {
+    const int64_t value = e.eval(symbols_);
+    require(0 <= value && value <= most, Code::unsupported, "kernel '{}' would need {} {}, at most {} are possible: use a smaller batch or size",
+            printable(out.choice->kernel), value, what, most);
+    return value;
+  };
+  for (const auto* list : {&out.problem.inputs, &out.problem.outputs})
+    for (const BoundOperand& o : *list) {
+      const Span span = span_of(o.dims, o.strides);
+      require(span.last <= INT32_MAX, Code::unsupported, "an operand reaches over {} elements, kernels on the GPU count to 2^31: use a smaller batch or size", span.last);
+    }
+  for (const GpuLaunch& launch : out.choice->launches) {
+    DeviceLaunch& bound = out.device.emplace_back();
+    for (int axis = 0; axis < 3; ++axis)
+      bound.grid[axis] = static_cast<unsigned>(within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks"));
+    for (const Expr& e : launch.numbers) bound.numbers.push_back(e.eval(symbols_));
+  }
+  constexpr int64_t kMostBytes = int64_t{1} << 40;
+  scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes, "bytes of workspace")));
+  shared_ = std::max(shared_, static_cast<size_t>(4 * within(out.choice->counters, kMostBytes, "counters")));
+  out.version = version_;
+}
+
 // A kernel goes by the problem's extents, so it is these that must lie inside the buffer.
 void Binding::check_operand(const Operand& operand, const BoundOperand& bound, int index,
                             const StepInfo& info) {
   const PlanValue& v = program_->plan().values[index];
+  // A GPU plan's packed forms are its machine code's own.
+  if (operand.constant && program_->on_device()) return;
   if (operand.constant && info.family && info.family->packed_bytes) {
     size_t position = 0;
     while (&info.step->problem.inputs[position] != &operand) ++position;

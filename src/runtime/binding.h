@@ -39,6 +39,9 @@ class Program {
   bool depends_on_data(const Expr& e) const;
   bool depends_on_data(const Shape& shape) const;
   const PlanSymbol& symbol(const std::string& name) const;
+  bool on_device() const { return plan_->target != "cpu"; }
+  /// Of a GPU plan: the choice for a launch at these extents.
+  const KernelChoice& choose_device(const StepInfo& info, const Bindings& symbols) const;
   /// The kernel for a launch at these extents, and its tactic; null: the kernel's own first.
   std::pair<const CpuKernel*, const Tactic*> choose(const StepInfo& info,
                                                     const Bindings& symbols) const;
@@ -63,10 +66,18 @@ struct BoundValue {
   uint64_t version = 0;  ///< of the data symbols it was bound at; 0: never
 };
 
+/// A GPU launch at given extents.
+struct DeviceLaunch {
+  unsigned grid[3];
+  std::vector<int64_t> numbers;
+};
+
 struct BoundStep {
   const CpuKernel* kernel = nullptr;
   BoundProblem problem;
   Launch launch;
+  const KernelChoice* choice = nullptr;  ///< of a GPU plan, with its launches in `device`
+  std::vector<DeviceLaunch> device;
   uint64_t version = 0;
   bool empty = false;  ///< all outputs have no elements: nothing to do
 };
@@ -77,6 +88,7 @@ class Binding {
  public:
   Binding(const Program& program, Bindings symbols);
 
+  const Program& program() const { return *program_; }
   const Bindings& symbols() const { return symbols_; }
   const BoundValue& value(int index);
   const BoundStep& step(const StepInfo& info);
@@ -91,15 +103,19 @@ class Binding {
   int64_t buffer_bytes(int buffer) const { return bytes_[buffer]; }
   int64_t arena_offset(int buffer) const { return offsets_[buffer]; }
   int64_t arena_bytes() const { return arena_bytes_; }
-  /// Of one worker, and shared by all; they grow when a data-dependent step is bound.
+  /// Of one worker, and shared by all; they grow when a data-dependent step is bound. On a GPU:
+  /// workspace and counters.
   size_t scratch_bytes() const { return scratch_; }
   size_t shared_bytes() const { return shared_; }
+
+  std::shared_ptr<void> device_graphs;  ///< DeviceRun's, for this binding
 
  private:
   void lay_out();
   void check_guards(bool with_data) const;
   void bind_value(int index);
   void bind_step(const StepInfo& info);
+  void bind_device(const StepInfo& info);
   void check_operand(const Operand& operand, const BoundOperand& bound, int value,
                      const StepInfo& info);
 

@@ -5,6 +5,7 @@
 
 #include "backends/cpu/pool.h"
 #include "base/error.h"
+#include "runtime/device_run.h"
 #include "runtime/executor.h"
 
 namespace vitrail {
@@ -16,11 +17,14 @@ Tensor Executor::view_tensor(int index, bool always_copy) {
   // Bytes other than 0 and 1 in a bool are undefined behaviour, and memory nothing wrote may hold
   // them.
   const bool truth = v.dtype == DType::boolean;
+  if (device_ && !truth) return device_->read(address(index), v.dtype, view);
   if (!always_copy && !truth && view.dense())
     return Tensor(v.dtype, view.dims, address(index), nullptr);
   Tensor copy(v.dtype, view.dims);
-  copy_window(static_cast<std::byte*>(copy.mutable_raw()), row_major(view.dims), address(index),
-              view.strides, view.dims, size_of(v.dtype));
+  if (device_) copy = device_->read(address(index), v.dtype, view);
+  else
+    copy_window(static_cast<std::byte*>(copy.mutable_raw()), row_major(view.dims), address(index),
+                view.strides, view.dims, size_of(v.dtype));
   if (truth) {
     auto* bytes = static_cast<uint8_t*>(copy.mutable_raw());
     for (size_t i = 0; i < copy.bytes(); ++i) bytes[i] = bytes[i] != 0;
@@ -34,6 +38,7 @@ void Executor::store(int index, const Tensor& tensor) {
   require(tensor.dtype() == v.dtype && tensor.dims() == view.dims, Code::bad_input,
           "value '{}': expected {}{}, found {}{}", printable(v.name), name_of(v.dtype),
           to_string(view.dims), name_of(tensor.dtype()), to_string(tensor.dims()));
+  if (device_) return device_->write(address(index), view, tensor);
   copy_window(address(index), view.strides, static_cast<const std::byte*>(tensor.raw()),
               row_major(view.dims), view.dims, size_of(v.dtype));
 }
@@ -72,6 +77,7 @@ void Executor::copy_value(int from, int to) {
   const View &x = current_->value(from).view, &y = current_->value(to).view;
   require(x.dims == y.dims, Code::bad_input, "'{}' has shape {}, '{}' has {}", printable(a.name),
           to_string(x.dims), printable(b.name), to_string(y.dims));
+  if (device_) return store(to, view_tensor(from, true));
   copy_window(address(to), y.strides, address(from), x.strides, x.dims, size_of(a.dtype));
 }
 
@@ -212,6 +218,11 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
               printable(plan().values[out[i + 1]].name), to_string(row.dims),
               printable(plan().values[step.outputs[i]].name), to_string(to_row));
       const auto element = static_cast<int64_t>(size_of(plan().values[step.outputs[i]].dtype));
+      if (device_) {
+        device_->write(address(step.outputs[i]) + round * to.view.strides[0] * element,
+                       {row.dims, Dims(to.view.strides.begin() + 1, to.view.strides.end())}, view_tensor(out[i + 1], true));
+        continue;
+      }
       copy_window(address(step.outputs[i]) + round * to.view.strides[0] * element,
                   Dims(to.view.strides.begin() + 1, to.view.strides.end()), address(out[i + 1]),
                   row.strides, row.dims, static_cast<size_t>(element));

@@ -7,6 +7,7 @@
 
 #include "backends/cpu/pool.h"
 #include "base/error.h"
+#include "runtime/device_run.h"
 
 namespace vitrail {
 namespace {
@@ -35,8 +36,9 @@ class Running {
 Executor::Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options)
     : program_(std::move(plan), options.kernels, worker_count(options.threads)), options_(options) {
   const Plan& p = this->plan();
-  require(p.target == "cpu", Code::wrong_target, "the plan is for '{}', this session runs on 'cpu'",
-          printable(p.target));
+  require(p.target == "cpu" || p.target.starts_with("cuda:"), Code::wrong_target,
+          "the plan is for '{}', which this build of vitrail does not know", printable(p.target));
+  if (p.target != "cpu") device_ = std::make_unique<DeviceRun>(p, options_.device);
   inputs_.resize(p.inputs.size());
   results_.resize(p.outputs.size());
   bases_.assign(p.buffers.size(), nullptr);
@@ -121,18 +123,26 @@ void Executor::use_binding() {
 }
 
 void Executor::reserve_scratch() {
+  if (device_) return device_->reserve(*current_);
   scratch_.reserve(current_->scratch_bytes() * static_cast<size_t>(program_.workers()),
                    "a session's scratch");
   shared_.reserve(current_->shared_bytes(), "a session's shared scratch");
 }
 
 void Executor::prepare_memory() {
-  arena_.reserve(static_cast<size_t>(current_->arena_bytes()), "a session's arena");
+  if (!device_) arena_.reserve(static_cast<size_t>(current_->arena_bytes()), "a session's arena");
   reserve_scratch();
   const Plan& p = plan();
   for (size_t i = 0; i < p.buffers.size(); ++i) {
     const PlanBuffer& b = p.buffers[i];
     const auto bytes = static_cast<size_t>(current_->buffer_bytes(static_cast<int>(i)));
+    if (device_) {
+      bases_[i] = b.kind == PlanBuffer::Kind::arena      ? device_->arena() + current_->arena_offset(static_cast<int>(i))
+                  : b.kind == PlanBuffer::Kind::constant ? device_->constant(b.constant)
+                  : b.kind == PlanBuffer::Kind::input    ? device_->input(b.io)
+                                                         : device_->output(b.io);
+      continue;
+    }
     switch (b.kind) {
       case PlanBuffer::Kind::arena:
         bases_[i] = arena_.data() + current_->arena_offset(static_cast<int>(i));
@@ -160,6 +170,7 @@ void Executor::prepare_memory() {
 }
 
 void Executor::poison() {
+  if (device_) return device_->poison();
   constexpr int kNan = 0xFF;  // all ones is a NaN in every float format
   const auto fill = [](const cpu::Memory& m) {
     if (m.size()) std::memset(m.data(), kNan, m.size());
@@ -177,13 +188,72 @@ void Executor::run(const RunHooks& hooks) {
             printable(plan().inputs[&in - inputs_.data()].name));
   if (options_.poison) poison();
   current_->forget_data();
+  if (device_) {
+    std::vector<std::pair<const void*, size_t>> inputs;
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      inputs.emplace_back(inputs_[i].data, static_cast<size_t>(element_count(inputs_[i].dims)) * size_of(plan().values[plan().inputs[i].value].dtype));
+    device_->upload_inputs(inputs);
+  }
   cpu::Lease lease(program_.workers());
   run_block(program_.root(), hooks, lease);
   collect_outputs();
 }
 
 void Executor::run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease) {
-  for (const int index : steps) run_step(program_.steps()[index], hooks, lease);
+  const bool whole = device_ && !hooks.select && !hooks.before && !hooks.after && !hooks.trace;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    size_t last = i;
+    while (whole && last < steps.size() && in_segment(steps[last])) ++last;
+    if (last > i) {
+      run_segment(steps, i, last);
+      i = last - 1;
+      continue;
+    }
+    run_step(program_.steps()[steps[i]], hooks, lease);
+  }
+}
+
+// Steps whose launches are known as soon as shapes are.
+bool Executor::in_segment(int index) const {
+  const StepInfo& info = program_.steps()[index];
+  return info.step->kind == Step::Kind::launch && !info.data_dependent;
+}
+
+void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t last) {
+  device_->segment(*current_, steps[first], [&] {
+    for (size_t i = first; i < last; ++i) {
+      const StepInfo& info = program_.steps()[steps[i]];
+      with_context(fmt::format("step '{}'", printable(info.step->name)), [&] { launch_on_device(info, i > first); });
+    }
+  });
+}
+
+void Executor::launch_on_device(const StepInfo& info, bool overlap) {
+  const BoundStep& bound = current_->step(info);
+  if (bound.empty) return;
+  if (info.data_dependent) reserve_scratch();
+  device_args_.clear();
+  for (const int v : info.step->inputs) device_args_.push_back(address(v));
+  for (const int v : info.step->outputs) device_args_.push_back(address(v));
+  device_->launch(bound, *bound.choice, device_args_, overlap);
+}
+
+std::vector<double> Executor::time_device(int rounds, int replays) {
+  const Running guard(running_);
+  require(device_ != nullptr, Code::usage, "the plan runs on the CPU: its device has no clock of its own");
+  require(current_ != nullptr, Code::usage, "a run comes before its device can be timed");
+  const std::vector<int>& root = program_.root();
+  for (const int index : root)
+    require(in_segment(index), Code::usage, "step '{}' runs on the CPU or depends on data: the device alone cannot be timed",
+            printable(program_.steps()[index].step->name));
+  std::vector<double> out;
+  for (int round = 0; round < rounds; ++round) {
+    device_->mark(0);
+    for (int i = 0; i < replays; ++i) run_segment(root, 0, root.size());
+    device_->mark(1);
+    out.push_back(device_->microseconds() / replays);
+  }
+  return out;
 }
 
 void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease) {
@@ -192,7 +262,9 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
     if (hooks.select && !hooks.select(info.index, step)) return;
     if (hooks.before) hooks.before(info.index, step);
     using Clock = std::chrono::steady_clock;
+    if (device_ && (hooks.trace || hooks.after)) device_->wait();
     const Clock::time_point start = hooks.trace ? Clock::now() : Clock::time_point{};
+    if (device_ && hooks.trace) device_->mark(0);
     switch (step.kind) {
       case Step::Kind::launch:
         run_launch(info, lease);
@@ -208,10 +280,15 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
         break;
     }
     if (hooks.trace) {
-      const std::chrono::duration<double, std::micro> took = Clock::now() - start;
+      std::chrono::duration<double, std::micro> took = Clock::now() - start;
+      if (device_) {
+        device_->mark(1);
+        took = std::chrono::duration<double, std::micro>(device_->microseconds());
+      }
       const BoundStep* bound = step.kind == Step::Kind::launch ? bound_step(info.index) : nullptr;
       const char* kernel = step.kind == Step::Kind::host ? "reference"
                            : bound && bound->kernel      ? bound->kernel->name
+                           : bound && bound->choice      ? bound->choice->kernel.c_str()
                                                          : "";
       hooks.trace({info.index, &step, kernel, took.count()});
     }
@@ -225,6 +302,7 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
 }
 
 void Executor::run_launch(const StepInfo& info, cpu::Lease& lease) {
+  if (device_) return launch_on_device(info, false);
   const BoundStep& bound = current_->step(info);
   if (bound.empty || bound.launch.tasks == 0) return;
   if (info.data_dependent) reserve_scratch();
@@ -252,7 +330,7 @@ void Executor::collect_outputs() {
     const BoundValue& bound = current_->value(p.outputs[i].value);
     r.dims.assign(bound.view.dims.begin(), bound.view.dims.end());
     if (p.buffers[v.buffer].kind == PlanBuffer::Kind::output &&
-        p.buffers[v.buffer].io == static_cast<int>(i)) {
+        p.buffers[v.buffer].io == static_cast<int>(i) && !device_) {
       r.data = bases_[v.buffer];
       continue;
     }
@@ -265,6 +343,15 @@ void Executor::collect_outputs() {
       r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
     }
     r.data = r.callers ? r.callers : r.own.data();
+    if (device_) {
+      if (bound.view.dense()) {
+        device_->download(r.data, address(p.outputs[i].value), bytes);
+      } else {
+        const Tensor dense = device_->read(address(p.outputs[i].value), v.dtype, bound.view);
+        if (bytes) std::memcpy(r.data, dense.raw(), bytes);
+      }
+      continue;
+    }
     copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(p.outputs[i].value),
                 bound.view.strides, r.dims, size_of(v.dtype));
   }
@@ -292,6 +379,7 @@ const BoundStep* Executor::bound_step(int index) const {
 Executor::MemoryUse Executor::memory() const {
   MemoryUse use{static_cast<int64_t>(arena_.size()),
                 static_cast<int64_t>(scratch_.size() + shared_.size()), 0};
+  if (device_) use = {device_->arena_bytes(), device_->workspace_bytes(), 0};
   for (const Result& r : results_) use.outputs += static_cast<int64_t>(r.own.size());
   return use;
 }

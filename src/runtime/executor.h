@@ -17,12 +17,14 @@ namespace vitrail {
 namespace cpu {
 class Lease;
 }
+class DeviceRun;
 
 struct ExecutorOptions {
   int threads = 0;  ///< workers of a run, the caller included; 0: all processors of this process
   bool poison = false;  ///< fill arena, scratch and outputs with NaN before each run, to catch
                         ///< reads of what nothing wrote
   std::span<const CpuKernel* const> kernels = all_cpu_kernels();
+  std::string device = "cuda";  ///< "cuda" or "cuda:N": where a GPU plan runs
 };
 
 /// One execution of a step. Steps inside a branch or loop are reported too, and once a round.
@@ -84,6 +86,11 @@ class Executor {
 
   /// Of the binding in use.
   const Bindings& symbols() const;
+  /// Microseconds on the device of one replay of what the last run did, copies of inputs and outputs
+  /// left out: `rounds` times the mean over `replays` replays in a row. Throws Error(usage) before a
+  /// run, and for a plan of the CPU or one whose steps are not all launches.
+  std::vector<double> time_device(int rounds, int replays);
+  bool on_device() const { return device_ != nullptr; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.
   const BoundStep* bound_step(int index) const;
   struct MemoryUse {
@@ -112,6 +119,9 @@ class Executor {
   void prepare_memory();
   void poison();
   void run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease);
+  bool in_segment(int index) const;
+  void run_segment(const std::vector<int>& steps, size_t first, size_t last);
+  void launch_on_device(const StepInfo& info, bool overlap);
   void run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void run_launch(const StepInfo& info, cpu::Lease& lease);
   void run_host(const StepInfo& info);
@@ -128,6 +138,8 @@ class Executor {
 
   Program program_;
   ExecutorOptions options_;
+  std::unique_ptr<DeviceRun> device_;      // of a GPU plan
+  std::vector<std::byte*> device_args_;
   std::vector<Input> inputs_;
   std::vector<Result> results_;
   Bindings wanted_;              // symbols of the next run

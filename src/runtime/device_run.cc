@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/device_run.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "plan/validate.h"
+
+namespace vitrail {
+namespace {
+constexpr size_t kAlign = 256;
+size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+}  // namespace
+
+DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
+    : device_(cuda::Device::open(cuda::device_number(device))),
+      stream_(device_),
+      constants_(device_),
+      arena_(device_),
+      workspace_(device_),
+      counters_(device_),
+      up_(device_),
+      down_(device_) {
+  const std::string mine = "cuda:" + machine().architecture();
+  require(plan.target == mine, Code::wrong_target, "the plan is for '{}', {} needs '{}': build it again with --arch {}", printable(plan.target),
+          machine().model, mine, machine().architecture());
+  for (const Tensor& m : plan.modules) modules_.push_back(std::make_unique<cuda::Module>(device_, m.raw()));
+  size_t bytes = 0;
+  for (const Tensor& c : plan.constants) {
+    constant_at_.push_back(bytes);
+    bytes += aligned(c.bytes());
+  }
+  constants_.reserve(std::max(bytes, kAlign), "the plan's weights");
+  for (size_t i = 0; i < plan.constants.size(); ++i) stream_.upload(constant(static_cast<int>(i)), plan.constants[i].raw(), plan.constants[i].bytes());
+  for (size_t i = 0; i < plan.inputs.size(); ++i) inputs_.push_back(std::make_unique<cuda::Memory>(device_));
+  for (size_t i = 0; i < plan.outputs.size(); ++i) outputs_.push_back(std::make_unique<cuda::Memory>(device_));
+  stream_.wait();
+}
+
+void DeviceRun::reserve(const Binding& binding) {
+  device_->enter();
+  bool moved = arena_.reserve(std::max<size_t>(static_cast<size_t>(binding.arena_bytes()), kAlign), "a session's arena");
+  moved |= workspace_.reserve(std::max(binding.scratch_bytes(), kAlign), "a session's workspace");
+  if (counters_.reserve(std::max(binding.shared_bytes(), kAlign), "a session's counters")) {
+    stream_.fill(counters_.data(), 0, counters_.size());
+    moved = true;
+  }
+  const Plan& plan = binding.program().plan();
+  for (size_t i = 0; i < plan.buffers.size(); ++i) {
+    const PlanBuffer& b = plan.buffers[i];
+    const auto bytes = std::max<size_t>(static_cast<size_t>(binding.buffer_bytes(static_cast<int>(i))), kAlign);
+    if (b.kind == PlanBuffer::Kind::input) moved |= inputs_[b.io]->reserve(bytes, "an input");
+    if (b.kind == PlanBuffer::Kind::output) moved |= outputs_[b.io]->reserve(bytes, "an output");
+  }
+  generation_ += moved;
+}
+
+std::map<int, std::unique_ptr<cuda::Graph>>& DeviceRun::graphs_of(Binding& binding) {
+  if (!binding.device_graphs) binding.device_graphs = std::make_shared<DeviceGraphs>();
+  auto& mine = *std::static_pointer_cast<DeviceGraphs>(binding.device_graphs);
+  if (mine.generation != generation_) mine.graphs.clear();
+  mine.generation = generation_;
+  return mine.graphs;
+}
+
+void DeviceRun::poison() {
+  constexpr int kNan = 0xFF;
+  stream_.fill(arena_.data(), kNan, arena_.size());
+  stream_.fill(workspace_.data(), kNan, workspace_.size());
+  for (const auto& out : outputs_) stream_.fill(out->data(), kNan, out->size());
+}
+
+void DeviceRun::upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs) {
+  size_t bytes = 0;
+  for (const auto& [data, size] : inputs) bytes += aligned(size);
+  up_.reserve(std::max(bytes, kAlign));
+  size_t at = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& [data, size] = inputs[i];
+    if (size) std::memcpy(up_.data() + at, data, size);
+    stream_.upload(inputs_[i]->data(), up_.data() + at, size);
+    at += aligned(size);
+  }
+}
+
+void DeviceRun::download(void* to, const std::byte* from, size_t bytes) {
+  if (bytes == 0) return;
+  down_.reserve(bytes);
+  stream_.download(down_.data(), from, bytes);
+  stream_.wait();
+  std::memcpy(to, down_.data(), bytes);
+}
+
+Tensor DeviceRun::read(const std::byte* from, DType dtype, const View& view) {
+  device_->enter();
+  Tensor out(dtype, view.dims);
+  const Span span = span_of(view.dims, view.strides);
+  if (span.last < span.first) return out;
+  const auto element = static_cast<int64_t>(size_of(dtype));
+  std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
+  download(window.data(), from + span.first * element, window.size());
+  copy_window(static_cast<std::byte*>(out.mutable_raw()), row_major(view.dims), window.data() - span.first * element, view.strides, view.dims,
+              size_of(dtype));
+  return out;
+}
+
+void DeviceRun::write(std::byte* to, const View& view, const Tensor& dense) {
+  device_->enter();
+  const Span span = span_of(view.dims, view.strides);
+  if (span.last < span.first) return;
+  const auto element = static_cast<int64_t>(size_of(dense.dtype()));
+  std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
+  // What lies between the window's elements stays as it is.
+  if (!view.dense()) download(window.data(), to + span.first * element, window.size());
+  copy_window(window.data() - span.first * element, view.strides, static_cast<const std::byte*>(dense.raw()), row_major(view.dims), view.dims,
+              size_of(dense.dtype()));
+  stream_.upload(to + span.first * element, window.data(), window.size());
+  stream_.wait();
+}
+
+void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice, const std::vector<std::byte*>& addresses, bool overlap) {
+  for (size_t i = 0; i < step.device.size(); ++i) {
+    const DeviceLaunch& bound = step.device[i];
+    if (bound.grid[0] == 0 || bound.grid[1] == 0 || bound.grid[2] == 0) continue;
+    const GpuLaunch& launch = choice.launches[i];
+    void*& function = functions_[{choice.module, launch.entry}];
+    if (!function) function = modules_[choice.module]->function(launch.entry, launch.shared_bytes);
+    parameters_.clear();
+    for (std::byte* address : addresses) parameters_.push_back(reinterpret_cast<uint64_t>(address));
+    parameters_.push_back(reinterpret_cast<uint64_t>(workspace_.data()));
+    parameters_.push_back(reinterpret_cast<uint64_t>(counters_.data()));
+    for (const int64_t n : bound.numbers) parameters_.push_back(static_cast<uint64_t>(n));
+    stream_.launch({.function = function,
+                    .grid = {bound.grid[0], bound.grid[1], bound.grid[2]},
+                    .threads = static_cast<unsigned>(launch.threads),
+                    .shared_bytes = static_cast<unsigned>(launch.shared_bytes),
+                    .cluster = static_cast<unsigned>(launch.cluster),
+                    .parameters = parameters_,
+                    .overlap = overlap && machine().sm >= 90});
+    overlap = true;
+  }
+}
+
+}  // namespace vitrail

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/driver.h"
+#include "base/tensor.h"
+#include "plan/plan.h"
+#include "runtime/binding.h"
+
+namespace vitrail {
+
+/// The GPU's part of an executor: its memory, loaded code, one stream, recorded segments. Addresses
+/// handed out are the device's.
+class DeviceRun {
+ public:
+  /// Loads the plan's code and uploads its constants. `device`: "cuda" or "cuda:N". Throws
+  /// Error(resource) without a driver or device, Error(wrong_target) for a plan for another
+  /// architecture.
+  DeviceRun(const Plan& plan, const std::string& device);
+
+  const GpuMachine& machine() const { return device_->machine(); }
+  std::byte* constant(int index) const { return constants_.data() + constant_at_[index]; }
+  /// Gets memory for a binding; recorded segments are forgotten when an address changes.
+  void reserve(const Binding& binding);
+  std::byte* arena() const { return arena_.data(); }
+  std::byte* input(int io) const { return inputs_[io]->data(); }
+  std::byte* output(int io) const { return outputs_[io]->data(); }
+  int64_t arena_bytes() const { return static_cast<int64_t>(arena_.size()); }
+  int64_t workspace_bytes() const { return static_cast<int64_t>(workspace_.size() + counters_.size()); }
+
+  void poison();
+  /// Through page-locked memory; the host's may be reused at once.
+  void upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs);
+  void download(void* to, const std::byte* from, size_t bytes);
+  void wait() { stream_.wait(); }
+
+  /// Dense copy of a window on the device, once everything before has ended; and the reverse.
+  Tensor read(const std::byte* from, DType dtype, const View& view);
+  void write(std::byte* to, const View& view, const Tensor& dense);
+
+  /// One step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the first may
+  /// start before what is ahead of it in the stream, a launch, has ended.
+  void launch(const BoundStep& step, const KernelChoice& choice, const std::vector<std::byte*>& addresses, bool overlap);
+  /// Runs `body`, which only launches, through a graph recorded the first time.
+  template <typename Body>
+  void segment(Binding& binding, int first, const Body& body) {
+    std::unique_ptr<cuda::Graph>& graph = graphs_of(binding)[first];
+    if (!graph) {
+      stream_.begin_recording();
+      try {
+        body();
+      } catch (...) {
+        stream_.abandon_recording();
+        throw;
+      }
+      graph = stream_.end_recording();
+    }
+    stream_.launch(*graph);
+  }
+  void mark(int index) { stream_.mark(index); }
+  double microseconds() { return stream_.microseconds_between_marks(); }
+
+ private:
+  std::map<int, std::unique_ptr<cuda::Graph>>& graphs_of(Binding& binding);
+
+  std::shared_ptr<cuda::Device> device_;
+  cuda::Stream stream_;
+  std::vector<std::unique_ptr<cuda::Module>> modules_;
+  std::map<std::pair<int, std::string>, void*> functions_;
+  std::vector<size_t> constant_at_;
+  cuda::Memory constants_, arena_, workspace_, counters_;
+  std::vector<std::unique_ptr<cuda::Memory>> inputs_, outputs_;
+  cuda::Staging up_, down_;
+  std::vector<uint64_t> parameters_;
+  uint64_t generation_ = 1;  ///< counts changes of addresses
+};
+
+/// The segments recorded for a binding, and the addresses they are good for.
+struct DeviceGraphs {
+  uint64_t generation = 0;
+  std::map<int, std::unique_ptr<cuda::Graph>> graphs;
+};
+
+}  // namespace vitrail
