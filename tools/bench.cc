@@ -21,7 +21,7 @@ namespace vitrail::cli {
 namespace {
 
 struct Options {
-  std::string model, inputs, json;
+  std::string model, inputs, json, device = "cuda";
   std::vector<std::string> shapes;
   int threads = 0, streams = 1, iterations = 10;
   double warmup_ms = 200, seconds = 3;
@@ -51,8 +51,9 @@ void set_inputs(Session& session, const NamedTensors& inputs) {
 }
 
 // One stream: its own session; latencies in ms after the warm-up.
-std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
-  Session session(plan, {.threads = o.threads});
+// `on_device`: where to put the times of the device alone, for a plan that runs on one.
+std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o, std::vector<double>* on_device = nullptr) {
+  Session session(plan, {.device = o.device, .threads = o.threads});
   set_inputs(session, inputs);
   const auto warm = Clock::now();
   do session.run();
@@ -63,6 +64,12 @@ std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, 
     const auto one = Clock::now();
     session.run();
     out.push_back(ms_since(one));
+  }
+  if (on_device && session.on_device()) {
+    constexpr int kRounds = 30;
+    *on_device = session.time_device(kRounds);
+    for (double& t : *on_device) t /= 1000;
+    std::sort(on_device->begin(), on_device->end());
   }
   return out;
 }
@@ -77,7 +84,8 @@ void run(const Options& o) {
   const auto wall = Clock::now();
   std::vector<std::thread> threads;
   for (size_t i = 1; i < streams.size(); ++i) threads.emplace_back([&, i] { streams[i] = measure(plan, inputs, o); });
-  streams[0] = measure(plan, inputs, o);
+  std::vector<double> device;
+  streams[0] = measure(plan, inputs, o, o.streams == 1 ? &device : nullptr);
   for (std::thread& t : threads) t.join();
   const double wall_s = ms_since(wall) / 1000;
 
@@ -95,10 +103,12 @@ void run(const Options& o) {
   fmt::print("Latency: min = {:.4g} ms, max = {:.4g} ms, mean = {:.4g} ms, median = {:.4g} ms, percentile(90%) = {:.4g} ms, percentile(95%) = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
              all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.95), percentile(all, 0.99));
   fmt::print("Total Host Walltime: {:.4g} s\nLoad: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s, load_ms, peak_mib, all.size(), o.streams);
+  if (!device.empty()) fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n", device.front(), percentile(device, 0.5), percentile(device, 0.99));
   if (o.json.empty()) return;
-  const nlohmann::ordered_json j{
+  nlohmann::ordered_json j{
       {"latency_ms", {{"min", all.front()}, {"median", percentile(all, 0.5)}, {"mean", mean}, {"max", all.back()}, {"p90", percentile(all, 0.9)}, {"p95", percentile(all, 0.95)}, {"p99", percentile(all, 0.99)}}},
       {"throughput_qps", qps}, {"load_ms", load_ms}, {"peak_memory_mib", peak_mib}, {"iterations", all.size()}, {"streams", o.streams}};
+  if (!device.empty()) j["device_ms"] = {{"min", device.front()}, {"median", percentile(device, 0.5)}, {"p99", percentile(device, 0.99)}};
   write_atomically(o.json, j.dump(2) + "\n");
 }
 
@@ -116,6 +126,7 @@ void add_bench(CLI::App& app) {
   bench->add_option("--duration", o->seconds, "seconds, at least")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
   bench->add_option("--iterations", o->iterations, "at least")->check(CLI::Range(1, 100000000))->capture_default_str();
   bench->add_option("--json", o->json, "file for the figures");
+  add_device(*bench, o->device);
   bench->callback([o] { run(*o); });
 }
 

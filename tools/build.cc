@@ -12,7 +12,7 @@ namespace {
 struct Options {
   std::string model, output, verify = "fast";
   std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
-  bool quiet = false;
+  bool quiet = false, fp16 = false, bf16 = false, no_tf32 = false;
   BuildOptions build;
 };
 
@@ -49,6 +49,10 @@ void print_account(const BuildReport& r) {
 void run(Options& o) {
   o.build.shapes = ranges(o);
   o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
+  if (o.fp16 && o.bf16) throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
+  if (o.build.tf32 && o.no_tf32) throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
+  o.build.storage = o.fp16 ? DType::f16 : o.bf16 ? DType::bf16 : DType::f32;
+  o.build.code_cache = default_code_cache();
   require_distinct(o.model, o.output);
   const Graph graph = Graph::import_onnx(o.model);
   if (!o.quiet) o.build.progress = show_progress();
@@ -74,6 +78,12 @@ void add_build(CLI::App& app) {
   build->add_flag("--deterministic", o->build.deterministic, "equal inputs, equal bytes");
   build->add_option("--verify", o->verify, "off, fast or full")->check(CLI::IsMember({"off", "fast", "full"}))->capture_default_str();
   build->add_flag("--no-retune{false}", o->build.keep_source, "leave the imported graph out of the plan");
+  add_device(*build, o->build.device);
+  build->add_option("--arch", o->build.architecture, "GPU: sm_80, sm_86, sm_87, sm_89 or sm_90; without it the device's own");
+  build->add_flag("--fp16", o->fp16, "GPU: weights and values between steps in float16");
+  build->add_flag("--bf16", o->bf16, "GPU: the same in bfloat16");
+  build->add_flag("--tf32", o->build.tf32, "GPU: float32 products may round their factors to TF32");
+  build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
   build->add_flag("-q,--quiet", o->quiet, "no progress, no account");
   build->callback([o] { run(*o); });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/cli.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <stdlib.h>
 
@@ -97,6 +98,18 @@ std::pair<int64_t, int64_t> parse_size(const std::string& text) {
   const auto parts = split(text, "x");
   if (parts.size() != 2) usage(fmt::format("size '{}': write HEIGHTxWIDTH like 512x482", text));
   return {number(parts[0], text), number(parts[1], text)};
+}
+
+void add_device(CLI::App& app, std::string& device) {
+  app.add_option_function<std::string>(
+         "--device",
+         [&device](const std::string& text) {
+           const bool bare = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+           device = bare ? "cuda:" + text : text;
+           if (device != "cpu" && device != "cuda" && !device.starts_with("cuda:")) usage(fmt::format("--device '{}': expected cpu, cuda or cuda:N", text));
+         },
+         "cpu, cuda or cuda:N")
+      ->default_str(device);
 }
 
 bool is_plan(const std::string& path) {

@@ -28,6 +28,8 @@ std::pair<std::string, ShapeRange> parse_shape(const std::string& text);
 std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments);
 /// "HxW"; throws Error(usage).
 std::pair<int64_t, int64_t> parse_size(const std::string& text);
+/// --device cpu|cuda|cuda:N, and trtexec's bare number.
+void add_device(CLI::App& app, std::string& device);
 /// By its first bytes; by its name when it cannot be read.
 bool is_plan(const std::string& path);
 /// A plan, or an ONNX model built into one that is kept in memory only.

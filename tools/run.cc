@@ -18,7 +18,7 @@ namespace vitrail::cli {
 namespace {
 
 struct Options {
-  std::string model, inputs, outputs, task, labels, folder = ".";
+  std::string model, inputs, outputs, task, labels, folder = ".", device = "cuda";
   std::vector<std::string> photos, shapes;
   std::map<std::string, std::string> preprocess;  ///< key of vitrail.preprocess.* to value, from the command line
   std::vector<int64_t> bands;
@@ -112,7 +112,7 @@ void run_photos(Session& session, const Options& o) {
 void run(const Options& o) {
   if (o.inputs.empty() == o.photos.empty()) throw Error(Code::usage, "give photographs, or tensors with --inputs x.npz, one of the two");
   auto shapes = parse_shapes(o.shapes);
-  Session session(load_model(o.model, shapes, o.threads), {.threads = o.threads});
+  Session session(load_model(o.model, shapes, o.threads), {.device = o.device, .threads = o.threads});
   if (!o.inputs.empty()) run_tensors(session, o);
   else run_photos(session, o);
 }
@@ -136,6 +136,7 @@ void add_run(CLI::App& app) {
   run_app->add_option("--folder", o->folder, "where pictures and cubes go")->capture_default_str();
   run_app->add_option("--top", o->top, "classes shown")->check(CLI::Range(1, 1000))->capture_default_str();
   run_app->add_option("--threads", o->threads, "workers; 0: one per processor")->check(CLI::Range(0, 1024));
+  add_device(*run_app, o->device);
   run_app->callback([o] { run(*o); });
 }
 

@@ -31,6 +31,17 @@ struct BuildOptions {
   VerifyLevel verify = VerifyLevel::fast;
   bool keep_source = true;     ///< store the imported graph to retune from
   std::vector<std::string> disabled_passes;
+  /// "cpu", "cuda" or "cuda:N".
+  std::string device = "cpu";
+  /// GPU: "sm_80", "sm_86", "sm_87", "sm_89" or "sm_90"; empty: the device's own.
+  std::string architecture;
+  /// GPU: type of weights and of values between steps: f32, f16 or bf16. Sums, statistics and
+  /// softmax stay in float32, inputs and outputs have the model's types.
+  DType storage = DType::f32;
+  /// GPU: float32 products may round their factors to TF32.
+  bool tf32 = false;
+  /// GPU: folder of compiled code; empty: none.
+  std::string code_cache;
   /// Called with a stage's name and how far the build is (0..1), from the thread that builds.
   std::function<void(const std::string& stage, double done)> progress;
 };
@@ -57,6 +68,10 @@ struct BuildReport {
   uint64_t weight_bytes = 0, arena_bytes = 0;
   double seconds = 0;
 };
+
+/// Where compiled GPU code is kept unless told otherwise: $VITRAIL_CACHE, or "vitrail" in the user's
+/// cache folder; empty where there is neither.
+std::string default_code_cache();
 
 /// Builds a plan file. Throws Error; with Error(accuracy) no plan is written.
 BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path);

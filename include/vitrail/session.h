@@ -33,7 +33,8 @@ struct TensorSpec {
 };
 
 struct LoadOptions {
-  std::string target = "cpu";
+  /// "cpu", "cuda:sm_90a", ..: the section to take; empty: the file's only one, or the CPU's.
+  std::string target;
   /// Compare the weights with their checksums while loading (tables are always checked).
   bool verify_weights = true;
 };
@@ -75,6 +76,7 @@ struct TensorView {
 };
 
 struct SessionOptions {
+  std::string device = "cuda";  ///< "cuda" or "cuda:N": where a plan for a GPU runs
   int threads = 0;  ///< workers of a run, the calling thread included; 0: every processor
   bool poison =
       false;  ///< fill working memory with NaN before each run, to find reads of unwritten memory
@@ -125,6 +127,11 @@ class Session {
 
   /// Called after every step; empty: no longer, and no clock is read.
   void set_trace(std::function<void(const StepReport&)> trace);
+  /// Microseconds on the GPU alone of what the last run did, copies of inputs and outputs left out:
+  /// `rounds` figures, each the mean of `replays` runs in a row. Throws Error(usage) before a run, on
+  /// the CPU, and for a plan with steps that run on the CPU or depend on data.
+  std::vector<double> time_device(int rounds, int replays = 10);
+  bool on_device() const;
   /// Bytes of working memory held: arena, scratch, own outputs.
   uint64_t memory_bytes() const;
   int threads() const;

@@ -6,6 +6,7 @@
 
 #include "base/progress.h"
 #include "compile/compile.h"
+#include "compile/nvrtc.h"
 #include "plan/plan_file.h"
 
 namespace vitrail {
@@ -23,6 +24,7 @@ std::function<void(const std::string&, double)> show_progress() {
     if (shown->done == kShare) shown->progress->end();
   };
 }
+std::string default_code_cache() { return default_cache_folder(); }
 
 BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path) {
   const auto start = std::chrono::steady_clock::now();

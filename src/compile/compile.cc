@@ -3,6 +3,7 @@
 
 #include "backends/cpu/pool.h"
 #include "base/error.h"
+#include "compile/gpu_plan.h"
 #include "compile/tune.h"
 #include "passes/pipeline.h"
 
@@ -39,9 +40,12 @@ Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildRep
   report.nodes_after = graph.node_count();
   for (const std::string& w : graph.warnings) report.lines.push_back("warning: " + w);
   progress("layout", kPassesDone);
-  Plan plan = make_plan(graph, opt, options, report.lines);
+  const std::optional<GpuTarget> gpu = gpu_target(options);
+  if (gpu) set_storage(graph, gpu->storage, report.lines);
+  Plan plan = make_plan(graph, opt, options, report.lines, gpu ? &*gpu : nullptr);
+  if (gpu) add_gpu_code(plan, *gpu);
   count_kernels(plan, report);
-  if (options.tune && !options.deterministic) {
+  if (!gpu && options.tune && !options.deterministic) {
     const TuneOptions tuning{.workers = workers, .budget_seconds = options.budget_seconds, .kernels = {.all = kernels, .off = {}},
                              .progress = [&](double done) { progress("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); }};
     tune(plan, tuning, cache, report.lines);

@@ -11,6 +11,8 @@
 
 namespace vitrail {
 
+struct GpuTarget;
+
 /// Binds the graph's input symbols to the ranges: symbols with one value become constants, the
 /// others get their bounds. Throws Error(usage) that lists the dynamic extents that have no range,
 /// with a ready `--shapes` argument. Returns the opt value of every symbol.
@@ -18,7 +20,9 @@ Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>&
 
 /// Fused graph to plan: layout, kernels, memory. `graph` is changed (refused fusions dissolve);
 /// reasons are appended to `account`.
-Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account);
+/// `gpu`: the target; null: the CPU.
+Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account,
+               const GpuTarget* gpu = nullptr);
 
 /// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
 /// reasons go to `report`. `kernels`: other than those compiled in, for tests.

@@ -5,6 +5,7 @@
 
 #include "compile/compile.h"
 #include "compile/data_bounds.h"
+#include "compile/gpu_plan.h"
 #include "compile/layout.h"
 #include "compile/live_ranges.h"
 #include "ir/control_flow.h"
@@ -16,8 +17,9 @@ namespace {
 
 class PlanMaker {
  public:
-  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout, std::vector<std::string>& account)
-      : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)), bounds_(graph, account) {}
+  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout, std::vector<std::string>& account,
+            const GpuTarget* gpu)
+      : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)), bounds_(graph, account), gpu_(gpu) {}
 
   Plan run() {
     plan_.model_name = graph_.name;
@@ -128,12 +130,16 @@ class PlanMaker {
     step.problem.fixed_order = options_.deterministic;
     const KernelFamily* family = find_family(step.problem.family);
     require(family != nullptr, Code::internal, "no kernel family '{}'", step.problem.family);
+    if (gpu_) set_weight_types(step.problem, packed_operands(laid), *gpu_);
+    const GpuKernel* on_gpu = gpu_ ? first_gpu_kernel(step.problem, gpu_->machine, nullptr) : nullptr;
     for (size_t i = 0; i < laid.inputs.size(); ++i) {
       const bool copy = !laid.node.valid();
       const LoweredOperand* operand = copy ? nullptr : &laid.lowered.inputs[i];
       if (!copy && (operand->io < 0 || operand->packed)) {
         const Tensor& dense = operand->io < 0 ? operand->constant : laid.graph->value(laid.input_values[i]).constant;
-        const Tensor packed = operand->packed && family->pack ? family->pack(step.problem, i, dense) : dense;
+        const Tensor packed = on_gpu                             ? gpu_pack(*on_gpu, step.problem, i, dense)
+                              : operand->packed && family->pack ? family->pack(step.problem, i, dense)
+                                                                : dense;
         const std::string name = operand->io < 0 ? laid.name + ".weight" : laid.graph->value(laid.input_values[i]).name;
         step.inputs.push_back(constant_value(name, packed));
       } else {
@@ -141,6 +147,12 @@ class PlanMaker {
       }
     }
     for (size_t i = 0; i < laid.outputs.size(); ++i) step.outputs.push_back(value_at(laid, true, i));
+    if (gpu_) set_alignments(step, plan_);
+  }
+  static std::vector<bool> packed_operands(const LaidStep& laid) {
+    std::vector<bool> out;
+    for (const LoweredOperand& operand : laid.lowered.inputs) out.push_back(operand.packed);
+    return out;
   }
 
   void host(const LaidStep& laid, Step& step) {
@@ -181,13 +193,15 @@ class PlanMaker {
   const BuildOptions& options_;
   Layout layout_;
   DataBounds bounds_;
+  const GpuTarget* gpu_;
   Plan plan_;
   std::map<std::tuple<const ir::Graph*, uint32_t, int, std::string, std::string>, int> seen_;
   std::map<const ir::Graph*, std::map<std::string, ir::SymbolWriter>> writers_;
 };
 
 // Whether any kernel takes the step's problem as it is laid out.
-bool has_kernel(const Problem& problem, std::string* why) {
+bool has_kernel(const Problem& problem, const GpuTarget* gpu, std::string* why) {
+  if (gpu) return first_gpu_kernel(problem, gpu->machine, why) != nullptr;
   for (const CpuKernel* kernel : all_cpu_kernels()) {
     if (problem.family != kernel->family || kernel->isa != Isa::baseline) continue;
     const Refusal refusal = kernel->accepts(problem);
@@ -199,26 +213,27 @@ bool has_kernel(const Problem& problem, std::string* why) {
 }
 
 // Fusions, at any depth, whose problem no kernel takes as it is laid out.
-void find_refused(const std::vector<LaidStep>& steps, std::vector<Refused>& refused) {
+void find_refused(const std::vector<LaidStep>& steps, const GpuTarget* gpu, std::vector<Refused>& refused) {
   for (const LaidStep& step : steps) {
     std::string why;
-    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, &why)) {
+    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, gpu, &why)) {
       require(step.node.valid(), Code::internal, "no kernel copies {}: {}", step.lowered.problem.str(), why);
       refused.push_back({step.graph, step.node, why});
     }
-    for (const auto& block : step.blocks) find_refused(block, refused);
+    for (const auto& block : step.blocks) find_refused(block, gpu, refused);
   }
 }
 
 }  // namespace
 
-Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account) {
+Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account,
+               const GpuTarget* gpu) {
   // Each round dissolves what was refused; bodies shrink, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;
     Layout layout = lay_out(graph, opt, refused);
-    if (refused.empty()) find_refused(layout.steps, refused);
-    if (refused.empty()) return PlanMaker(graph, opt, options, std::move(layout), account).run();
+    if (refused.empty()) find_refused(layout.steps, gpu, refused);
+    if (refused.empty()) return PlanMaker(graph, opt, options, std::move(layout), account, gpu).run();
     for (const Refused& r : refused) {
       const ir::Node& node = r.graph->node(r.node);
       account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));

@@ -23,17 +23,21 @@ Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
 // the result may lie some hundred units of 2^-24 of its largest element away. A wrong epsilon or
 // activation moves it thousands of units (tests/golden/README.md, "What these numbers can detect").
 constexpr double kUnits = 512;
-double tolerance(const Tensor& reference) {
+// Values stored in 16 bits, or products of factors rounded to TF32, are rounded at every step to 2^-11 (float16, TF32) or
+// 2^-8 (bfloat16); through the depth of a network these add up to some 64 units of the last place.
+constexpr double kStorageUnits = 64;
+double tolerance(const Tensor& reference, const BuildOptions& options) {
   double largest = 0;
   for (int64_t i = 0; i < reference.size(); ++i) largest = std::max(largest, std::fabs(reference.number_at(i)));
-  return kUnits * std::ldexp(1.0, -24) * std::max(largest, 1.0);
+  const int bits = options.storage == DType::bf16 ? 8 : options.storage == DType::f16 || options.tf32 ? 11 : 24;
+  return (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, 1.0);
 }
 
 class Verification {
  public:
   Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options, BuildReport& report)
       : imported_(imported), options_(options), report_(report), shared_(&plan, [](const Plan*) {}),
-        executor_(shared_, {.threads = options.threads, .poison = true}), plan_(plan) {}
+        executor_(shared_, {.threads = options.threads, .poison = true, .device = options.device}), plan_(plan) {}
 
   bool run() {
     trial(at(&ShapeRange::opt), 1);
@@ -96,7 +100,7 @@ class Verification {
   void trial(const Shapes& shapes, uint64_t seed) {
     const std::vector<Tensor> inputs = inputs_for(shapes, seed);
     const std::vector<Tensor> got = run_plan(inputs), wanted = oracle::run(imported_, inputs);
-    for (size_t i = 0; i < got.size(); ++i) add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i]));
+    for (size_t i = 0; i < got.size(); ++i) add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i], options_));
   }
 
   // The first image repeated through a batch must give the same bits in every row.

@@ -45,7 +45,8 @@ LoadedPlan LoadedPlan::load(const std::string& path, const LoadOptions& options)
   auto state = std::make_shared<State>();
   state->file =
       load_plan_file(path, options.verify_weights ? WeightCheck::at_load : WeightCheck::on_request);
-  state->plan = state->file.target(options.target);
+  const auto& sections = state->file.targets;
+  state->plan = options.target.empty() && sections.size() == 1 ? sections[0] : state->file.target(options.target.empty() ? "cpu" : options.target);
   state->inputs = specs(*state->plan, state->plan->inputs);
   state->outputs = specs(*state->plan, state->plan->outputs);
   return LoadedPlan(std::move(state));
@@ -64,7 +65,7 @@ void LoadedPlan::verify_weights() const { state_->file.verify_weights(); }
 struct Session::Impl {
   Impl(LoadedPlan p, const SessionOptions& o, std::shared_ptr<const Plan> shared)
       : plan(std::move(p)),
-        executor(std::move(shared), {.threads = o.threads, .poison = o.poison}) {}
+        executor(std::move(shared), {.threads = o.threads, .poison = o.poison, .device = o.device}) {}
   LoadedPlan plan;
   Executor executor;
   RunHooks hooks;
@@ -108,6 +109,10 @@ void Session::set_trace(std::function<void(const StepReport&)> trace) {
       trace({t.index, t.step->name, t.kernel, t.microseconds});
     };
 }
+std::vector<double> Session::time_device(int rounds, int replays) {
+  return impl_->executor.time_device(rounds, replays);
+}
+bool Session::on_device() const { return impl_->executor.on_device(); }
 uint64_t Session::memory_bytes() const {
   const Executor::MemoryUse use = impl_->executor.memory();
   return static_cast<uint64_t>(use.arena + use.scratch + use.outputs);

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compile/gpu_plan.h"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "backends/cuda/driver.h"
+#include "base/error.h"
+#include "compile/nvrtc.h"
+#include "ir/storage.h"
+#include "plan/validate.h"
+
+namespace vitrail {
+
+std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
+  const bool half = options.storage == DType::f16 || options.storage == DType::bf16;
+  if (options.device == "cpu") {
+    require(!half && !options.tf32, Code::unsupported,
+            "--{} is for --device cuda: kernels of the CPU compute in float32 only", options.tf32 ? "tf32" : options.storage == DType::f16 ? "fp16" : "bf16");
+    return {};
+  }
+  const int number = cuda::device_number(options.device);
+  GpuTarget target;
+  target.storage = options.storage;
+  target.tf32 = options.tf32;
+  target.cache_folder = options.code_cache;
+  if (!options.architecture.empty()) {
+    std::string digits = options.architecture;
+    for (const char* prefix : {"sm_", "sm"})
+      if (digits.starts_with(prefix)) digits = digits.substr(std::string_view(prefix).size());
+    if (digits.ends_with("a")) digits.pop_back();
+    require(digits.size() == 2 && std::isdigit(digits[0]) && std::isdigit(digits[1]), Code::usage, "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
+            printable(options.architecture));
+    target.machine = typical_gpu(std::stoi(digits));
+    return target;
+  }
+  target.machine = cuda::Device::open(number)->machine();
+  typical_gpu(target.machine.sm);  // refuses what no kernel is written for
+  return target;
+}
+
+namespace {
+// Sets of values that must have one type.
+class Classes {
+ public:
+  explicit Classes(size_t count) : parent_(count) { std::iota(parent_.begin(), parent_.end(), 0u); }
+  uint32_t root(uint32_t v) {
+    while (parent_[v] != v) v = parent_[v] = parent_[parent_[v]];
+    return v;
+  }
+  void join(uint32_t a, uint32_t b) { parent_[root(a)] = root(b); }
+
+ private:
+  std::vector<uint32_t> parent_;
+};
+}  // namespace
+
+void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account) {
+  if (storage == DType::f32) return;
+  Classes classes(graph.value_count());
+  std::set<uint32_t> wide;
+  std::vector<ir::ValueId> tied;  // constants among them follow their class
+  const auto order = graph.topological_order();
+  for (ir::NodeId id : order) {
+    const ir::Node& node = graph.node(id);
+    if (!node.is_fusion() && !node.bodies.empty()) {
+      account.push_back("stored in float32: the model has control flow");
+      return;
+    }
+    const bool concat = node.is("Concat");
+    if (ir::is_view(graph, node) || concat)
+      for (const auto* list : {&node.inputs, &node.outputs})
+        for (ir::ValueId v : *list) {
+          if (!v.valid() || graph.value(v).dtype != DType::f32) continue;
+          classes.join(v.index, node.outputs[0].index);
+          tied.push_back(v);
+          if (!concat && list == &node.inputs) break;
+        }
+    if (node.is_fusion() && (node.family == "gram" || node.family == "reduce"))
+      for (ir::ValueId v : node.outputs) wide.insert(v.index);
+  }
+  for (const auto* list : {&graph.inputs, &graph.outputs})
+    for (ir::ValueId v : *list) wide.insert(v.index);
+  std::set<uint32_t> wide_roots;
+  for (uint32_t v : wide) wide_roots.insert(classes.root(v));
+  const auto narrow = [&](ir::ValueId v) { return v.valid() && graph.value(v).dtype == DType::f32 && !wide_roots.contains(classes.root(v.index)); };
+  for (ir::ValueId v : tied)
+    if (narrow(v) && graph.value(v).is_constant()) {
+      ir::Value& value = graph.value(v);
+      value.constant = value.constant.cast(storage);
+      value.dtype = storage;
+    }
+  for (ir::NodeId id : order)
+    for (ir::ValueId v : graph.node(id).outputs)
+      if (narrow(v)) graph.value(v).dtype = storage;
+}
+
+const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why) {
+  for (const GpuKernel* kernel : all_gpu_kernels()) {
+    if (problem.family != kernel->family) continue;
+    const Refusal refusal = kernel->accepts(problem, machine);
+    if (refusal.empty()) return kernel;
+    if (why) *why += fmt::format("{}{}: {}", why->empty() ? "" : "; ", kernel->name, refusal);
+  }
+  if (why && why->empty()) *why = "the GPU has no kernel of the family";
+  return nullptr;
+}
+
+void set_weight_types(Problem& problem, const std::vector<bool>& packed, const GpuTarget& target) {
+  // What is multiplied on tensor cores has the storage type; small weights are read once and stay.
+  static const std::set<std::string_view> kMatrix = {"gemm", "conv", "conv_transpose", "inverted"};
+  const bool matrix = kMatrix.contains(problem.family);
+  for (size_t i = 0; i < packed.size(); ++i)
+    if (packed[i] && matrix && problem.inputs[i].dtype == DType::f32) problem.inputs[i].dtype = target.storage;
+  if (matrix && target.tf32) problem.ints["tf32"] = 1;
+}
+
+void set_alignments(Step& step, const Plan& plan) {
+  const auto set = [&](const std::vector<int>& values, const char* name, const std::vector<Operand>& operands) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const PlanValue& v = plan.values[static_cast<size_t>(values[i])];
+      const auto element = static_cast<int64_t>(size_of(operands[i].dtype));
+      int64_t bytes = 16;  // buffers begin at multiples of 64
+      Expr quotient;
+      while (bytes > element && !divides(bytes / element, v.offset, &quotient)) bytes /= 2;
+      if (bytes > element) step.problem.ints[fmt::format("align_{}{}", name, i)] = bytes;
+    }
+  };
+  set(step.inputs, "in", step.problem.inputs);
+  set(step.outputs, "out", step.problem.outputs);
+}
+
+namespace {
+struct Compiler {
+  Plan& plan;
+  const GpuTarget& target;
+  std::vector<std::string> sources;
+  std::map<std::string, int> known;
+
+  int module_of(const std::string& source) {
+    const auto [at, fresh] = known.emplace(source, static_cast<int>(sources.size()));
+    if (fresh) sources.push_back(source);
+    return at->second;
+  }
+
+  void choose(Step& step, const Bindings& opt) {
+    std::string why;
+    const GpuKernel* kernel = first_gpu_kernel(step.problem, target.machine, &why);
+    require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(), why);
+    const std::vector<Tactic> tactics = kernel->tactics(vitrail::bind(step.problem, opt), target.machine);
+    KernelChoice choice;
+    choice.kernel = kernel->name;
+    choice.tactic = tactics.at(0);
+    GpuCode code = kernel->generate(step.problem, choice.tactic, target.machine);
+    choice.module = module_of(code.source);
+    choice.launches = std::move(code.launches);
+    choice.workspace_bytes = std::move(code.workspace_bytes);
+    choice.counters = std::move(code.counters);
+    step.choices = {std::move(choice)};
+  }
+  void block(Block& steps, const Bindings& opt) {
+    for (Step& step : steps) {
+      if (step.kind == Step::Kind::launch) with_context(fmt::format("step '{}'", printable(step.name)), [&] { choose(step, opt); });
+      for (Block& inner : step.blocks) block(inner, opt);
+    }
+  }
+
+  void compile_all() {
+    plan.modules.resize(sources.size());
+    std::atomic<size_t> next{0};
+    std::mutex mutex;
+    std::exception_ptr failure;
+    const auto work = [&] {
+      for (size_t i = next++; i < sources.size(); i = next++) {
+        try {
+          plan.modules[i] = compile_cuda(sources[i], target.machine.architecture(), target.cache_folder).cubin;
+        } catch (...) {
+          const std::lock_guard lock(mutex);
+          failure = std::current_exception();
+        }
+      }
+    };
+    std::vector<std::thread> others;
+    const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+    for (unsigned t = 1; t < std::min<unsigned>(cores, static_cast<unsigned>(sources.size())); ++t) others.emplace_back(work);
+    work();
+    for (std::thread& t : others) t.join();
+    if (failure) std::rethrow_exception(failure);
+  }
+};
+}  // namespace
+
+void add_gpu_code(Plan& plan, const GpuTarget& target) {
+  plan.target = "cuda:" + target.machine.architecture();
+  Compiler compiler{plan, target, {}, {}};
+  compiler.block(plan.steps, symbols_at(plan, &PlanSymbol::opt));
+  compiler.compile_all();
+}
+
+}  // namespace vitrail

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/gpu.h"
+#include "ir/graph.h"
+#include "kernels/gpu_kernel.h"
+#include "plan/plan.h"
+#include "vitrail/builder.h"
+
+namespace vitrail {
+
+/// What a GPU build builds for.
+struct GpuTarget {
+  GpuMachine machine;
+  DType storage = DType::f32;  ///< of values between steps, and of weights
+  bool tf32 = false;
+  std::string cache_folder;
+};
+/// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not have,
+/// Error(usage) for an unknown device or architecture.
+std::optional<GpuTarget> gpu_target(const BuildOptions& options);
+
+/// Gives the graph's float32 values `storage`. Inputs, outputs and what a view ties to them stay
+/// float32, and so do Gram matrices and sums, which leave the range of float16; values joined by
+/// views and Concats have one type, their constants too.
+void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account);
+
+/// The first GPU kernel of the list that takes the problem; null, and why not.
+const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why);
+
+/// Sets what the problem of a launch says only on a GPU: types of packed weights, and the alignment
+/// of operands whose values are known (see vector_width in kernels/cuda/text.h).
+void set_weight_types(Problem& problem, const std::vector<bool>& packed, const GpuTarget& target);
+void set_alignments(Step& step, const Plan& plan);
+
+/// Chooses a kernel for every launch, generates its source and compiles all of them, several at a
+/// time. Sets choices, modules, target and tuned_for.
+void add_gpu_code(Plan& plan, const GpuTarget& target);
+
+}  // namespace vitrail
