@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail build model.onnx -o model.vitrail
+#include "tools/build.h"
+
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
@@ -9,15 +11,8 @@
 namespace vitrail::cli {
 namespace {
 
-struct Options {
-  std::string model, output, verify = "fast";
-  std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
-  bool quiet = false, fp16 = false, bf16 = false, no_tf32 = false;
-  BuildOptions build;
-};
-
 // trtexec's and Polygraphy's three lists to ranges; what one leaves out follows from the others.
-std::map<std::string, ShapeRange> ranges(const Options& o) {
+std::map<std::string, ShapeRange> ranges(const BuildArguments& o) {
   auto out = parse_shapes(o.shapes);
   const auto opt = parse_shapes(o.opt_shapes), min = parse_shapes(o.min_shapes), max = parse_shapes(o.max_shapes);
   for (const auto* list : {&opt, &min, &max})
@@ -46,27 +41,22 @@ void print_account(const BuildReport& r) {
   }
 }
 
-void run(Options& o) {
+}  // namespace
+
+void build_plan(const Graph& graph, BuildArguments& o) {
   o.build.shapes = ranges(o);
   o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
   if (o.fp16 && o.bf16) throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
   if (o.build.tf32 && o.no_tf32) throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
   o.build.storage = o.fp16 ? DType::f16 : o.bf16 ? DType::bf16 : DType::f32;
   o.build.code_cache = default_code_cache();
-  require_distinct(o.model, o.output);
-  const Graph graph = Graph::import_onnx(o.model);
   if (!o.quiet) o.build.progress = show_progress();
   const BuildReport report = build(graph, o.build, o.output);
   if (!o.quiet) print_account(report);
   fmt::print("wrote {} in {:.1f} s\n", o.output, report.seconds);
 }
 
-}  // namespace
-
-void add_build(CLI::App& app) {
-  auto o = std::make_shared<Options>();
-  CLI::App* build = app.add_subcommand("build", "ONNX model to a verified plan");
-  build->add_option("model,--onnx", o->model, "ONNX file")->required();
+void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_option("-o,--output,--saveEngine", o->output, "plan to write")->required();
   build->add_option("--shapes", o->shapes, "INPUT:DIMS, each extent N or min..opt..max");
   build->add_option("--minShapes,--trt-min-shapes", o->min_shapes, "least extents");
@@ -85,7 +75,21 @@ void add_build(CLI::App& app) {
   build->add_flag("--tf32", o->build.tf32, "GPU: float32 products may round their factors to TF32");
   build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
   build->add_flag("-q,--quiet", o->quiet, "no progress, no account");
-  build->callback([o] { run(*o); });
+}
+
+void add_build(CLI::App& app) {
+  struct Options {
+    std::string model;
+    BuildArguments build;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* build = app.add_subcommand("build", "ONNX model to a verified plan");
+  build->add_option("model,--onnx", o->model, "ONNX file")->required();
+  add_build_options(build, &o->build);
+  build->callback([o] {
+    require_distinct(o->model, o->build.output);
+    build_plan(Graph::import_onnx(o->model), o->build);
+  });
 }
 
 }  // namespace vitrail::cli

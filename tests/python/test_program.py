@@ -95,6 +95,17 @@ def test_mst_plus_plus_golden_of_one_dynamic_plan(folder, case, level):
     assert golden.max_difference(case, "output", got) <= golden.tolerance(case, "output")
 
 
+def test_the_straight_way_gives_the_same_plan_as_the_way_by_onnx(cvt13, folder):
+    shapes = ["--shapes", "input:1..1..4x3x224x224"]
+    plans = folder / "by_onnx.vitrail", folder / "straight.vitrail"
+    vitrail("build", folder / "cvt13.onnx", "-o", plans[0], *shapes, "--deterministic", "--no-retune")
+    vitrail("zoo", "build", "cvt13", "-o", plans[1], *shapes, "--deterministic", "--no-retune")
+    by_onnx, straight = (json.loads(vitrail("inspect", plan, "--json").stdout) for plan in plans)
+    # What the file was is kept with the plan.
+    by_onnx["metadata"] = {key: text for key, text in by_onnx["metadata"].items() if not key.startswith("onnx.")}
+    assert by_onnx == straight
+
+
 def test_export_agrees_with_onnx_runtime(cvt13, folder):
     runtime = pytest.importorskip("onnxruntime")
     golden = Golden("cvt13")
