@@ -3,7 +3,7 @@
 // Add(Reshape(x), bias)        =>   Reshape(Add(x, bias))      when the last axis stays
 // Gelu(Transpose(x))           =>   Transpose(Gelu(x))         (any one-operand instruction)
 // Add(Transpose(x), y)         =>   Transpose(Add(x, Transpose^-1(y)))   when x is the result of a
-//                                   product or convolution, which takes y as its residual
+//                                   product or convolution, which takes y as its residual; Reshape alike
 //
 // Exporters flatten tokens to a matrix before each Linear and unflatten after it. Sunk below bias,
 // activation and residual, the pairs meet and cancel, and the product keeps its epilogue.
@@ -90,23 +90,42 @@ struct Sink {
     return std::any_of(up->inputs.begin(), up->inputs.end(), [&](ir::ValueId in) { return ends_product(in, depth + 1); });
   }
 
-  // The other operand is turned the other way round, as a view. It must not end a product itself: the
-  // two would hand the Transpose to each other for ever.
-  bool transpose_below_binary(ir::NodeId id) {
-    const ir::Node node = copy(id);
-    for (size_t i = 0; i < 2; ++i) {
-      const ir::Node* up = match.from(node.inputs[i], "Transpose");
-      const ir::ValueId other = node.inputs[1 - i];
-      if (!up || !match.only_reader(node.inputs[i]).valid() || !ends_product(up->inputs[0]) || ends_product(other)) continue;
-      const Shape &turned = graph.value(node.inputs[i]).shape, &whole = graph.value(node.outputs[0]).shape;
-      if (graph.value(other).shape != whole || turned.size() != whole.size() || graph.value(other).is_constant()) continue;
-      const std::vector<int64_t> perm = transpose_perm(graph, *up);
+  // The view of `v` that undoes `view`, a Transpose or Reshape.
+  std::optional<ir::ValueId> undone(ir::NodeId like, const ir::Node& view, ir::ValueId v) const {
+    if (view.is("Transpose")) {
+      const std::vector<int64_t> perm = transpose_perm(graph, view);
       std::vector<int64_t> inverse(perm.size());
       for (size_t axis = 0; axis < perm.size(); ++axis) inverse[static_cast<size_t>(perm[axis])] = static_cast<int64_t>(axis);
-      std::vector<ir::ValueId> in(2, up->inputs[0]);
-      in[1 - i] = add_like(graph, id, "Transpose", {other}, {{"perm", inverse}});
+      return add_like(graph, like, "Transpose", {v}, {{"perm", inverse}});
+    }
+    const auto target = reshape_target(graph.value(v).shape, graph.value(view.inputs[0]).shape);
+    if (!target) return {};
+    return add_like(graph, like, "Reshape", {v, add_ints(graph, graph.node(like).name + ".shape", *target)});
+  }
+
+  // The other operand is viewed the other way round. It must not end a product itself: the two would
+  // hand the view to each other for ever.
+  bool view_below_residual(ir::NodeId id) {
+    const ir::Node node = copy(id);
+    for (size_t i = 0; i < 2; ++i) {
+      const ir::Node* up = graph.producer(node.inputs[i]);
+      const ir::ValueId other = node.inputs[1 - i];
+      if (!up || (!up->is("Transpose") && !is_reshape(*up)) || !match.only_reader(node.inputs[i]).valid()) continue;
+      if (!ends_product(up->inputs[0]) || ends_product(other) || graph.value(other).is_constant()) continue;
+      const Shape& whole = graph.value(node.outputs[0]).shape;
+      if (graph.value(other).shape != whole || graph.value(node.inputs[i]).shape != whole) continue;
+      const ir::ValueId source = up->inputs[0];
+      const bool transposes = up->is("Transpose");
+      const Attrs attrs = up->attrs;
+      const auto target = reshape_target(graph.value(source).shape, whole);
+      if (!transposes && !target) continue;
+      const auto turned = undone(id, *up, other);
+      if (!turned) continue;
+      std::vector<ir::ValueId> in = {source, source};
+      in[1 - i] = *turned;
       const ir::ValueId inner = add_like(graph, id, node.op->name, in, node.attrs);
-      replace_with(graph, node.outputs[0], "Transpose", {inner}, {{"perm", perm}}, {id});
+      if (!transposes) return finish(id, node.outputs[0], inner, *target);
+      replace_with(graph, node.outputs[0], "Transpose", {inner}, attrs, {id});
       graph.remove_node(id);
       return true;
     }
@@ -165,7 +184,7 @@ size_t sink_views(ir::Graph& graph) {
       bool changed = false;
       if (node.is("MatMul")) changed = sink.below_matmul(id);
       else if (unary_pointwise(node)) changed = sink.below_unary(id);
-      else if (binary_pointwise(node)) changed = sink.below_binary(id) || sink.transpose_below_binary(id);
+      else if (binary_pointwise(node)) changed = sink.below_binary(id) || sink.view_below_residual(id);
       if (changed) {
         ++moved;
         sink.match = Matcher(graph);

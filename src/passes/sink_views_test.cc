@@ -56,6 +56,27 @@ TEST(SinkViews, KeepsTheOrderOfOperands) {
 TEST(SinkViews, TransposeBelowAResidual) {
   expect_rewrite("sink_views", "(x: f32[N,3,5], r: f32[N,4,3]) -> (y) { symbol N input 1.. \n const w: f32[5,4] = #0 \n p = MatMul(x, w) \n t = Transpose(p) {perm: i[0, 2, 1]} \n y = Sub(r, t) }",
                  "(x: f32[N,3,5], r: f32[N,4,3]) -> (y) { symbol N input 1.. \n const w: f32[5,4] = #0 \n p = MatMul(x, w) \n u = Transpose(r) {perm: i[0, 2, 1]} \n s = Sub(u, p) \n y = Transpose(s) {perm: i[0, 2, 1]} }");
+  // Simplifiers flatten the tokens before each Linear, also where the Reshape before it joins heads.
+  expect_rewrite("sink_views", R"((x: f32[3,5,2,4], r: f32[3,5,6]) -> (y) {
+    const rows: i64[2] = {15, 8}
+    const tokens: i64[3] = {3, 5, 6}
+    const w: f32[8,6] = #0
+    f = Reshape(x, rows)
+    p = MatMul(f, w)
+    t = Reshape(p, tokens)
+    y = Add(r, t)
+  })",
+                 R"((x: f32[3,5,2,4], r: f32[3,5,6]) -> (y) {
+    const rows: i64[2] = {15, 8}
+    const flat: i64[2] = {15, 6}
+    const tokens: i64[3] = {3, 5, 6}
+    const w: f32[8,6] = #0
+    f = Reshape(x, rows)
+    p = MatMul(f, w)
+    u = Reshape(r, flat)
+    s = Add(u, p)
+    y = Reshape(s, tokens)
+  })");
   // The residual has more axes, fewer, or repeats along one; it is a product itself; x is no product.
   const std::string head = "const w: f32[5,4] = #0 \n p = MatMul(x, w) \n t = Transpose(p) \n y = Add(t, r) }";
   expect_kept("sink_views", "(x: f32[3,5], r: f32[2,4,3]) -> (y) {" + head);
