@@ -77,7 +77,21 @@ Tensor Weights::get(const std::string& name, const Dims& dims) const {
   const Tensor& t = found->second;
   if (t.dims() != dims)
     throw Error(Code::bad_input, "'" + path_ + "': parameter '" + name + "' has shape " + text_of(t.dims()) + ", the model needs " + text_of(dims));
+  read_.insert(name);
   return t.cast(DType::f32);
+}
+
+void Weights::require_all_read() const {
+  constexpr size_t kShown = 5;
+  std::string list;
+  size_t unknown = 0;
+  for (const auto& [name, tensor] : tensors_) {
+    if (read_.contains(name) || name.ends_with("num_batches_tracked")) continue;
+    if (++unknown <= kShown) list += (list.empty() ? "'" : ", '") + printable(name) + "' " + text_of(tensor.dims());
+  }
+  if (unknown == 0) return;
+  if (unknown > kShown) list += " and " + std::to_string(unknown - kShown) + " more";
+  throw Error(Code::bad_input, "'" + path_ + "' has parameters that the model does not know: " + list + "; is it a checkpoint of this model?");
 }
 
 }  // namespace vitrail::zoo

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <map>
+#include <set>
 #include <string>
-#include <unordered_map>
 
 #include "vitrail/tensor.h"
 
@@ -18,11 +19,15 @@ class Weights {
 
   /// Throws Error(bad_input) naming the parameter when it is missing or has another shape.
   Tensor get(const std::string& name, const Dims& dims) const;
+  /// Throws Error(bad_input) that lists what a checkpoint holds and nobody has got: it belongs to
+  /// another model then. Counters of training (num_batches_tracked) may stand.
+  void require_all_read() const;
   bool is_deterministic() const { return path_.empty(); }
 
  private:
   std::string path_;
-  std::unordered_map<std::string, Tensor> tensors_;
+  std::map<std::string, Tensor, std::less<>> tensors_;
+  mutable std::set<std::string, std::less<>> read_;
 };
 
 /// The rule of tests/golden/README.md for one tensor.

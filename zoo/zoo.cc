@@ -28,7 +28,9 @@ const Model& find_model(const std::string& name) {
 
 Graph define(const std::string& name, const Weights& weights, const InputSize& size) {
   const Model& model = find_model(name);
-  return model.define(model, weights, size);
+  Graph graph = model.define(model, weights, size);
+  weights.require_all_read();
+  return graph;
 }
 
 }  // namespace vitrail::zoo

@@ -3,6 +3,7 @@
 
 #include "backends/cpu/pool.h"
 #include "base/error.h"
+#include "compile/account.h"
 #include "compile/gpu_plan.h"
 #include "compile/tune.h"
 #include "passes/pipeline.h"
@@ -45,6 +46,7 @@ Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildRep
   Plan plan = make_plan(graph, opt, options, report.lines, gpu ? &*gpu : nullptr);
   if (gpu) add_gpu_code(plan, *gpu);
   count_kernels(plan, report);
+  for (std::string& line : account_of_attentions(imported, graph)) report.lines.push_back(std::move(line));
   if (!gpu && options.tune && !options.deterministic) {
     const TuneOptions tuning{.workers = workers, .budget_seconds = options.budget_seconds, .kernels = {.all = kernels, .off = {}},
                              .progress = [&](double done) { progress("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); }};

@@ -199,12 +199,21 @@ void Planner::visit_view(const ir::Node& node) {
   }
 }
 
+namespace {
+// An extent of 1 has no stride to speak of.
+bool equal_strides(const Shape& shape, const Shape& a, const Shape& b) {
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (!shape[i].is(1) && !(a[i] == b[i])) return false;
+  return true;
+}
+}  // namespace
+
 void Planner::visit_concat(const ir::Node& node) {
   ir::Storage window = of(node.outputs[0]);
   const size_t axis = concat_axis(node);
   for (ir::ValueId in : node.inputs) {
     const ir::Storage& have = of(in);
-    if (!(have.buffer == window.buffer && have.offset == window.offset && have.strides == window.strides))
+    if (!(have.buffer == window.buffer && have.offset == window.offset && equal_strides(graph_.value(in).shape, have.strides, window.strides)))
       emit_copy(in, have, window);
     window.offset += graph_.value(in).shape[axis] * window.strides[axis];
   }

@@ -175,12 +175,17 @@ def simplify(path):
     onnx.save(model, path)
 
 
+def runtime_session(path):
+    """ONNX Runtime's session of a file, warnings off."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 def check(variant, path):
     """Largest difference between ONNX Runtime and PyTorch over the check shapes; raises if it is too large."""
     onnx.checker.check_model(path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = runtime_session(path)
     golden = Golden(variant.model)
     tolerance = TOLERANCE_FACTOR * max(golden.tolerance(case, OUTPUT_NAMES[variant.model]) for case in golden.cases)
     worst = 0.0

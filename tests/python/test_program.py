@@ -2,32 +2,16 @@
 """The program `vitrail` from end to end: zoo, build, run, compare, inspect, bench, and how it fails."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from golden import CVT_MODELS, Golden
-
-BUILD = Path(os.environ.get("VITRAIL_BUILD", Path(__file__).resolve().parents[2] / "build"))
-VITRAIL = BUILD / "vitrail"
+from program import VITRAIL, vitrail
 
 pytestmark = pytest.mark.skipif(not VITRAIL.exists(), reason=f"{VITRAIL} is not built")
 
 LEVELS = ("baseline", "avx2", "avx512")
-
-
-def vitrail(*arguments, code=0, level=None):
-    """Runs the program, expects an exit code, returns what it printed (stdout and stderr)."""
-    environment = dict(os.environ)
-    if level:
-        environment["VITRAIL_MAX_ISA"] = level
-    command = [str(VITRAIL), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-    assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
