@@ -44,7 +44,7 @@ void print_account(const BuildReport& r) {
 }  // namespace
 
 void build_plan(const Graph& graph, BuildArguments& o) {
-  o.build.shapes = ranges(o);
+  if (auto given = ranges(o); !given.empty()) o.build.shapes = std::move(given);
   o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
   if (o.fp16 && o.bf16) throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
   if (o.build.tf32 && o.no_tf32) throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
@@ -84,11 +84,15 @@ void add_build(CLI::App& app) {
   };
   auto o = std::make_shared<Options>();
   CLI::App* build = app.add_subcommand("build", "ONNX model to a verified plan");
-  build->add_option("model,--onnx", o->model, "ONNX file")->required();
+  build->add_option("model,--onnx", o->model, "ONNX file, or a plan to build again")->required();
   add_build_options(build, &o->build);
   build->callback([o] {
     require_distinct(o->model, o->build.output);
-    build_plan(Graph::import_onnx(o->model), o->build);
+    if (!is_plan(o->model)) return build_plan(Graph::import_onnx(o->model), o->build);
+    const BuildOptions old = options_of_plan(o->model);  // the plan's promises stay, unless others are asked for
+    o->build.build.shapes = old.shapes;
+    o->build.build.deterministic |= old.deterministic;
+    build_plan(Graph::from_plan(o->model), o->build);
   });
 }
 

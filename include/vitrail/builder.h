@@ -73,6 +73,10 @@ struct BuildReport {
 /// cache folder; empty where there is neither.
 std::string default_code_cache();
 
+/// What a plan was built for, to build it again from Graph::from_plan: its ranges, and whether it is
+/// deterministic. The rest is as in new options.
+BuildOptions options_of_plan(const std::string& path);
+
 /// Builds a plan file. Throws Error; with Error(accuracy) no plan is written.
 BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path);
 

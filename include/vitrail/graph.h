@@ -45,6 +45,9 @@ class Graph {
 
   /// Throws Error naming node, op and what to do; `shapes` fixes extents of inputs (-1: as they are).
   static Graph import_onnx(const std::string& path, const std::map<std::string, Dims>& shapes = {});
+  /// The graph that a plan was built from, as it was imported. Throws Error(usage) when the plan does
+  /// not keep it (`--no-retune`), Error(bad_input) when it is damaged.
+  static Graph from_plan(const std::string& path);
   /// The text form (docs/design.md) back to a graph.
   static Graph parse(const std::string& text);
   void export_onnx(const std::string& path, const OnnxExport& options = {}) const;

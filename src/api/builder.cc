@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/error.h"
 #include "base/progress.h"
 #include "compile/compile.h"
 #include "compile/nvrtc.h"
+#include "ir/text.h"
 #include "plan/plan_file.h"
 
 namespace vitrail {
@@ -38,6 +40,24 @@ BuildReport build(const Graph& graph, const BuildOptions& options, const std::st
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   stage("done", 1);
   return report;
+}
+
+Graph Graph::from_plan(const std::string& path) {
+  const PlanFile file = load_plan_file(path, WeightCheck::on_request);
+  const Plan& plan = *file.targets.at(0);
+  require(!plan.source_graph.empty(), Code::usage, "'{}' does not keep the model it was built from (--no-retune); build from the model itself", printable(path));
+  file.verify_weights();
+  return with_context(fmt::format("the model kept in '{}'", printable(path)),
+                      [&] { return Graph(std::make_unique<ir::Graph>(ir::parse(plan.source_graph, &plan.source_constants))); });
+}
+
+BuildOptions options_of_plan(const std::string& path) {
+  const PlanFile file = load_plan_file(path, WeightCheck::on_request);
+  const Plan& plan = *file.targets.at(0);
+  BuildOptions out;
+  out.shapes = ranges_of(plan);
+  for_each_step(plan.steps, [&](const Step& s) { out.deterministic |= s.problem.fixed_order; });
+  return out;
 }
 
 }  // namespace vitrail

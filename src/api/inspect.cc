@@ -76,7 +76,7 @@ void steps_json(const Block& block, const InspectOptions& options, Json& out) {
 
 Json plan_json(const std::string& path, const InspectOptions& options) {
   const PlanFile file = load_plan_file(path);
-  Json out{{"kind", "plan"}, {"weight_bytes", file.weight_bytes}, {"written", file.written}, {"targets", Json::array()}};
+  Json out{{"kind", "plan"}, {"weight_bytes", file.weight_bytes}, {"source_bytes", file.source_bytes}, {"written", file.written}, {"targets", Json::array()}};
   for (const auto& plan : file.targets) {
     Json t{{"target", plan->target}, {"model", plan->model_name}, {"tuned_for", plan->tuned_for}};
     const auto tensors = [&](const std::vector<PlanTensorInfo>& list) {

@@ -3,15 +3,20 @@
 
 #include "backends/cpu/pool.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
 #include "compile/tune.h"
+#include "compile/verify.h"
+#include "ir/text.h"
 #include "passes/pipeline.h"
 
 namespace vitrail {
 
 namespace {
 
+// Constants above this many elements are kept in the plan's store of weights, not in the graph's text.
+constexpr size_t kLargestInText = 64;
 // Where each stage ends on a bar from 0 to 1: by what takes long in most builds.
 constexpr double kPassesDone = 0.05, kTuningDone = 0.6;
 
@@ -24,43 +29,93 @@ void count_kernels(const Plan& plan, BuildReport& report) {
   for (const Tensor& t : plan.constants) report.weight_bytes += t.bytes();
 }
 
+std::string failures(const BuildReport& report) {
+  std::string out;
+  for (const CheckRow& row : report.verification)
+    if (!row.ok) out += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}", printable(row.output), row.at, row.abs_max, row.cosine);
+  return out;
+}
+
+class Build {
+ public:
+  Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels)
+      : imported_(imported), options_(options), report_(report), workers_(worker_count(options.threads)), gpu_(gpu_target(options)),
+        cache_(options.timing_cache, timing_key(this_machine(), workers_)), kernels_{.all = kernels, .off = {}}, references_(imported) {}
+
+  Plan run() {
+    for (;;) {
+      ir::Graph graph = imported_.clone();
+      Plan plan = make(graph);
+      tell("verification", kTuningDone);
+      const auto failed = verify_plan(imported_, plan, options_, kernels_, references_, report_);
+      if (!failed) return finished(std::move(plan));
+      switch_off(gpu_ ? Blame() : find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
+    }
+  }
+
+ private:
+  void tell(const char* stage, double done) const {
+    if (options_.progress) options_.progress(stage, done);
+  }
+
+  // Shapes, passes, plan, tuning.
+  Plan make(ir::Graph& graph) {
+    report_ = {};
+    report_.lines = switched_off_;
+    tell("passes", 0);
+    report_.nodes_before = graph.node_count();
+    const Bindings opt = apply_shapes(graph, options_.shapes);
+    graph.infer_all();
+    passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}});
+    report_.nodes_after = graph.node_count();
+    for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
+    tell("layout", kPassesDone / 2);
+    if (gpu_) set_storage(graph, gpu_->storage, report_.lines);
+    Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
+    if (gpu_) add_gpu_code(plan, *gpu_);
+    count_kernels(plan, report_);
+    for (std::string& line : account_of_attentions(imported_, graph)) report_.lines.push_back(std::move(line));
+    if (gpu_ || !options_.tune || options_.deterministic) return plan;
+    const auto progress = [&](double done) { tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); };
+    tune(plan, {.workers = workers_, .budget_seconds = options_.budget_seconds, .kernels = kernels_, .progress = progress}, cache_, report_.lines);
+    cache_.save();
+    return plan;
+  }
+
+  void switch_off(const Blame& blame) {
+    require(blame.kind != Blame::Kind::nothing, Code::accuracy, "the plan differs from the reference{}{}; no plan is written", failures(report_), told());
+    if (blame.kind == Blame::Kind::kernel) kernels_.off.insert(blame.name);
+    else options_.disabled_passes.push_back(blame.name);
+    switched_off_.push_back(fmt::format("switched off: {} '{}', because {}", blame.kind == Blame::Kind::kernel ? "kernel" : "pass", blame.name, blame.why));
+    log_warning("{}", switched_off_.back());
+  }
+  std::string told() const {
+    std::string out;
+    for (const std::string& line : switched_off_) out += "; " + line;
+    return out;
+  }
+
+  Plan finished(Plan plan) {
+    plan.account = report_.lines;
+    if (options_.keep_source) plan.source_graph = ir::print(imported_, kLargestInText, &plan.source_constants);
+    return plan;
+  }
+
+  const ir::Graph& imported_;
+  BuildOptions options_;
+  BuildReport& report_;
+  int workers_;
+  std::optional<GpuTarget> gpu_;
+  TimingCache cache_;
+  KernelSet kernels_;
+  References references_;
+  std::vector<std::string> switched_off_;
+};
+
 }  // namespace
 
 Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels) {
-  const auto progress = [&](const char* stage, double done) {
-    if (options.progress) options.progress(stage, done);
-  };
-  const int workers = worker_count(options.threads);
-  TimingCache cache(options.timing_cache, timing_key(this_machine(), workers));
-  progress("passes", 0);
-  ir::Graph graph = imported.clone();
-  report.nodes_before = graph.node_count();
-  const Bindings opt = apply_shapes(graph, options.shapes);
-  graph.infer_all();
-  passes::run(graph, {.disabled = options.disabled_passes, .observe = {}});
-  report.nodes_after = graph.node_count();
-  for (const std::string& w : graph.warnings) report.lines.push_back("warning: " + w);
-  progress("layout", kPassesDone);
-  const std::optional<GpuTarget> gpu = gpu_target(options);
-  if (gpu) set_storage(graph, gpu->storage, report.lines);
-  Plan plan = make_plan(graph, opt, options, report.lines, gpu ? &*gpu : nullptr);
-  if (gpu) add_gpu_code(plan, *gpu);
-  count_kernels(plan, report);
-  for (std::string& line : account_of_attentions(imported, graph)) report.lines.push_back(std::move(line));
-  if (!gpu && options.tune && !options.deterministic) {
-    const TuneOptions tuning{.workers = workers, .budget_seconds = options.budget_seconds, .kernels = {.all = kernels, .off = {}},
-                             .progress = [&](double done) { progress("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); }};
-    tune(plan, tuning, cache, report.lines);
-    cache.save();
-  }
-  progress("verification", kTuningDone);
-  const bool good = verify_plan(imported, plan, options, report);
-  std::string failed;
-  for (const CheckRow& row : report.verification)
-    if (!row.ok) failed += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}", printable(row.output), row.at, row.abs_max, row.cosine);
-  require(good, Code::accuracy, "the plan differs from the reference{}; no plan is written", failed);
-  plan.account = report.lines;
-  return plan;
+  return Build(imported, options, report, kernels).run();
 }
 
 }  // namespace vitrail

@@ -17,9 +17,9 @@ namespace {
 
 class PlanMaker {
  public:
-  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, Layout layout, std::vector<std::string>& account,
-            const GpuTarget* gpu)
-      : graph_(graph), opt_(opt), options_(options), layout_(std::move(layout)), bounds_(graph, account), gpu_(gpu) {}
+  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels, Layout layout,
+            std::vector<std::string>& account, const GpuTarget* gpu)
+      : graph_(graph), opt_(opt), options_(options), kernels_(kernels), layout_(std::move(layout)), bounds_(graph, account), gpu_(gpu) {}
 
   Plan run() {
     plan_.model_name = graph_.name;
@@ -147,7 +147,9 @@ class PlanMaker {
       }
     }
     for (size_t i = 0; i < laid.outputs.size(); ++i) step.outputs.push_back(value_at(laid, true, i));
-    if (gpu_) set_alignments(step, plan_);
+    if (gpu_) return set_alignments(step, plan_);
+    const CpuKernel* kernel = kernels_.first(step.problem);
+    if (kernel && kernel != kernels_.heuristic(step.problem)) step.choices = {{.when = {}, .kernel = kernel->name, .tactic = {}}};
   }
   static std::vector<bool> packed_operands(const LaidStep& laid) {
     std::vector<bool> out;
@@ -191,6 +193,7 @@ class PlanMaker {
   const ir::Graph& graph_;
   const Bindings& opt_;
   const BuildOptions& options_;
+  const KernelSet& kernels_;
   Layout layout_;
   DataBounds bounds_;
   const GpuTarget* gpu_;
@@ -200,9 +203,13 @@ class PlanMaker {
 };
 
 // Whether any kernel takes the step's problem as it is laid out.
-bool has_kernel(const Problem& problem, const GpuTarget* gpu, std::string* why) {
+bool has_kernel(const Problem& problem, const KernelSet& kernels, const GpuTarget* gpu, std::string* why) {
   if (gpu) return first_gpu_kernel(problem, gpu->machine, why) != nullptr;
-  for (const CpuKernel* kernel : all_cpu_kernels()) {
+  if (kernels.heuristic(problem) && !kernels.first(problem)) {
+    *why = "every kernel that takes it failed the verification";
+    return false;
+  }
+  for (const CpuKernel* kernel : kernels.all) {
     if (problem.family != kernel->family || kernel->isa != Isa::baseline) continue;
     const Refusal refusal = kernel->accepts(problem);
     if (refusal.empty()) return true;
@@ -213,27 +220,27 @@ bool has_kernel(const Problem& problem, const GpuTarget* gpu, std::string* why) 
 }
 
 // Fusions, at any depth, whose problem no kernel takes as it is laid out.
-void find_refused(const std::vector<LaidStep>& steps, const GpuTarget* gpu, std::vector<Refused>& refused) {
+void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels, const GpuTarget* gpu, std::vector<Refused>& refused) {
   for (const LaidStep& step : steps) {
     std::string why;
-    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, gpu, &why)) {
-      require(step.node.valid(), Code::internal, "no kernel copies {}: {}", step.lowered.problem.str(), why);
+    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, kernels, gpu, &why)) {
+      require(step.node.valid(), kernels.off.empty() ? Code::internal : Code::accuracy, "no kernel copies {}: {}", step.lowered.problem.str(), why);
       refused.push_back({step.graph, step.node, why});
     }
-    for (const auto& block : step.blocks) find_refused(block, gpu, refused);
+    for (const auto& block : step.blocks) find_refused(block, kernels, gpu, refused);
   }
 }
 
 }  // namespace
 
-Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, std::vector<std::string>& account,
-               const GpuTarget* gpu) {
+Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels,
+               std::vector<std::string>& account, const GpuTarget* gpu) {
   // Each round dissolves what was refused; bodies shrink, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;
     Layout layout = lay_out(graph, opt, refused);
-    if (refused.empty()) find_refused(layout.steps, gpu, refused);
-    if (refused.empty()) return PlanMaker(graph, opt, options, std::move(layout), account, gpu).run();
+    if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
+    if (refused.empty()) return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
     for (const Refused& r : refused) {
       const ir::Node& node = r.graph->node(r.node);
       account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));

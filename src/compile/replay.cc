@@ -15,18 +15,6 @@
 namespace vitrail {
 namespace {
 
-// The ranges that the plan was built for.
-std::map<std::string, ShapeRange> ranges_of(const Plan& plan) {
-  const Bindings min = symbols_at(plan, &PlanSymbol::min), opt = symbols_at(plan, &PlanSymbol::opt),
-                 max = symbols_at(plan, &PlanSymbol::max);
-  std::map<std::string, ShapeRange> out;
-  for (const PlanTensorInfo& in : plan.inputs) {
-    const Shape& dims = plan.values.at(static_cast<size_t>(in.value)).dims;
-    out[in.name] = {eval(dims, min), eval(dims, opt), eval(dims, max)};
-  }
-  return out;
-}
-
 // Runs the graph and keeps what is wanted and not known yet.
 void observe(const ir::Graph& graph, const std::vector<Tensor>& inputs, DType precision, std::set<std::string, std::less<>>& wanted,
              ReferenceValues& known) {

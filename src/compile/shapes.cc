@@ -3,6 +3,7 @@
 #include <set>
 
 #include "compile/compile.h"
+#include "plan/validate.h"
 
 namespace vitrail {
 namespace {
@@ -78,6 +79,17 @@ Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>&
   }
   ir::substitute(graph, fixed);
   return opt;
+}
+
+std::map<std::string, ShapeRange> ranges_of(const Plan& plan) {
+  const Bindings min = symbols_at(plan, &PlanSymbol::min), opt = symbols_at(plan, &PlanSymbol::opt),
+                 max = symbols_at(plan, &PlanSymbol::max);
+  std::map<std::string, ShapeRange> out;
+  for (const PlanTensorInfo& in : plan.inputs) {
+    const Shape& dims = plan.values.at(static_cast<size_t>(in.value)).dims;
+    out[in.name] = {eval(dims, min), eval(dims, opt), eval(dims, max)};
+  }
+  return out;
 }
 
 }  // namespace vitrail

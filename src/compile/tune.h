@@ -1,24 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <functional>
-#include <set>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "compile/kernel_set.h"
 #include "compile/timing_cache.h"
-#include "kernels/kernel.h"
 #include "plan/plan.h"
 
 namespace vitrail {
-
-/// Kernels that a build may use: those compiled in, less the ones that failed its verification.
-struct KernelSet {
-  std::span<const CpuKernel* const> all = all_cpu_kernels();
-  std::set<std::string, std::less<>> off;
-
-  bool has(const CpuKernel& kernel) const { return !off.contains(kernel.name); }
-};
 
 /// Candidates for a problem on this machine, the heuristic choice first: every tactic of the kernels
 /// of the highest level that take the problem, and the first tactic of the level below (wide vectors

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "compare/difference.h"
-#include "compile/compile.h"
+#include "compile/verify.h"
 #include "oracle/oracle.h"
 #include "runtime/executor.h"
 
@@ -19,27 +19,13 @@ Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
   return is_float(value.dtype) ? random_tensor(value.dtype, dims, seed, 0, 1) : random_tensor(value.dtype, dims, seed, 0, 8);
 }
 
-// Rounding of float32 through a network: errors of single operations add up like a random walk, so
-// the result may lie some hundred units of 2^-24 of its largest element away. A wrong epsilon or
-// activation moves it thousands of units (tests/golden/README.md, "What these numbers can detect").
-constexpr double kUnits = 512;
-// Values stored in 16 bits, or products of factors rounded to TF32, are rounded at every step to 2^-11 (float16, TF32) or
-// 2^-8 (bfloat16); through the depth of a network these add up to some 64 units of the last place.
-constexpr double kStorageUnits = 64;
-double tolerance(const Tensor& reference, const BuildOptions& options) {
-  double largest = 0;
-  for (int64_t i = 0; i < reference.size(); ++i) largest = std::max(largest, std::fabs(reference.number_at(i)));
-  const int bits = options.storage == DType::bf16 ? 8 : options.storage == DType::f16 || options.tf32 ? 11 : 24;
-  return (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, 1.0);
-}
-
 class Verification {
  public:
-  Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options, BuildReport& report)
-      : imported_(imported), options_(options), report_(report), shared_(&plan, [](const Plan*) {}),
-        executor_(shared_, {.threads = options.threads, .poison = true, .device = options.device}), plan_(plan) {}
+  Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options, const KernelSet& kernels, References& references, BuildReport& report)
+      : imported_(imported), options_(options), references_(references), report_(report), shared_(&plan, [](const Plan*) {}),
+        executor_(shared_, {.threads = options.threads, .poison = true, .kernels = kernels.all, .device = options.device}), plan_(plan) {}
 
-  bool run() {
+  std::optional<FailedTrial> run() {
     trial(at(&ShapeRange::opt), 1);
     if (const auto two = batch(2)) trial(*two, 2);
     if (options_.verify == VerifyLevel::full) {
@@ -50,7 +36,7 @@ class Verification {
     plan_.verification.clear();
     for (const CheckRow& r : report_.verification)
       plan_.verification.push_back({r.output, r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max, r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok});
-    return ok_;
+    return failed_;
   }
 
  private:
@@ -99,8 +85,11 @@ class Verification {
 
   void trial(const Shapes& shapes, uint64_t seed) {
     const std::vector<Tensor> inputs = inputs_for(shapes, seed);
-    const std::vector<Tensor> got = run_plan(inputs), wanted = oracle::run(imported_, inputs);
-    for (size_t i = 0; i < got.size(); ++i) add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i], options_));
+    const std::string key = fmt::format("{} seed {}", text(shapes), seed);
+    const std::vector<Tensor> got = run_plan(inputs), wanted = references_.outputs(key, inputs);
+    bool ok = true;
+    for (size_t i = 0; i < got.size(); ++i) ok &= add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i], options_, 1));
+    if (!ok && !failed_) failed_ = {key, inputs};
   }
 
   // The first image repeated through a batch must give the same bits in every row.
@@ -121,32 +110,48 @@ class Verification {
       const size_t row = got[i].bytes() / static_cast<size_t>(got[i].dims()[0]);
       for (int64_t n = 0; n < got[i].dims()[0]; ++n)
         std::memcpy(static_cast<char*>(repeated.mutable_raw()) + static_cast<size_t>(n) * row, got[i].raw(), row);
-      add(imported_.value(imported_.outputs[i]).name, text(shapes) + ", identical images", got[i], repeated, 0);
+      const bool ok = add(imported_.value(imported_.outputs[i]).name, text(shapes) + ", identical images", got[i], repeated, 0);
+      if (!ok && !failed_) failed_ = {text(shapes) + " identical", inputs};
     }
   }
 
-  void add(const std::string& output, const std::string& at_shapes, const Tensor& got, const Tensor& wanted, double allowed) {
+  bool add(const std::string& output, const std::string& at_shapes, const Tensor& got, const Tensor& wanted, double allowed) {
     const Difference d = compare(got, wanted, allowed, 0);
     CheckRow row{output, at_shapes, d.abs.max, d.abs.mean, d.abs.median, d.rel.max, d.rel.mean, d.rel.median, d.cosine, d.sqnr_db, true};
     row.ok = d.same_shape && d.outside == 0;
-    ok_ &= row.ok;
     report_.verification.push_back(row);
+    return row.ok;
   }
 
   const ir::Graph& imported_;
   const BuildOptions& options_;
+  References& references_;
   BuildReport& report_;
   std::shared_ptr<const Plan> shared_;
   Executor executor_;
   Plan& plan_;
-  bool ok_ = true;
+  std::optional<FailedTrial> failed_;
 };
 
 }  // namespace
 
-bool verify_plan(const ir::Graph& imported, Plan& plan, const BuildOptions& options, BuildReport& report) {
-  if (options.verify == VerifyLevel::off) return true;
-  return Verification(imported, plan, options, report).run();
+double tolerance(const Tensor& reference, const BuildOptions& options, double floor) {
+  constexpr double kUnits = 512, kStorageUnits = 64;
+  double largest = 0;
+  for (int64_t i = 0; i < reference.size(); ++i) largest = std::max(largest, std::fabs(reference.number_at(i)));
+  const int bits = options.storage == DType::bf16 ? 8 : options.storage == DType::f16 || options.tf32 ? 11 : 24;
+  return (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, floor);
+}
+
+const std::vector<Tensor>& References::outputs(const std::string& key, const std::vector<Tensor>& inputs) {
+  const auto known = known_.find(key);
+  return known != known_.end() ? known->second : known_[key] = oracle::run(imported_, inputs);
+}
+
+std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan, const BuildOptions& options, const KernelSet& kernels,
+                                       References& references, BuildReport& report) {
+  if (options.verify == VerifyLevel::off) return {};
+  return Verification(imported, plan, options, kernels, references, report).run();
 }
 
 }  // namespace vitrail

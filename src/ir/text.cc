@@ -31,9 +31,16 @@ std::string number(double value) {
   return fmt::format("{}", value);
 }
 
-std::string tensor(const Tensor& t, size_t largest) {
+// Above how many elements a constant prints as its digest, and where it is put then.
+struct Limit {
+  size_t largest;
+  std::vector<Tensor>* data;
+};
+
+std::string tensor(const Tensor& t, const Limit& limit) {
   std::string out = std::string(name_of(t.dtype())) + to_string(t.dims()) + " = ";
-  if (static_cast<size_t>(t.size()) > largest) {
+  if (static_cast<size_t>(t.size()) > limit.largest) {
+    if (limit.data) limit.data->push_back(t);
     uint64_t h = 0xCBF29CE484222325ull;
     const auto* bytes = static_cast<const unsigned char*>(t.raw());
     for (size_t i = 0; i < t.bytes(); ++i) h = (h ^ bytes[i]) * 0x100000001B3ull;
@@ -54,7 +61,7 @@ std::string tensor(const Tensor& t, size_t largest) {
   return out + "}";
 }
 
-std::string attr(const AttrValue& value, size_t largest) {
+std::string attr(const AttrValue& value, const Limit& limit) {
   const auto list = [](const auto& items, auto text) {
     std::string out = "[";
     for (size_t i = 0; i < items.size(); ++i) out += (i ? ", " : "") + text(items[i]);
@@ -72,13 +79,13 @@ std::string attr(const AttrValue& value, size_t largest) {
     case AttrKind::integers: return "i" + list(std::get<std::vector<int64_t>>(value), [](int64_t v) { return std::to_string(v); });
     case AttrKind::numbers: return "f" + list(std::get<std::vector<double>>(value), real);
     case AttrKind::texts: return "s" + list(std::get<std::vector<std::string>>(value), quoted);
-    case AttrKind::tensor: return tensor(std::get<Tensor>(value), largest);
+    case AttrKind::tensor: return tensor(std::get<Tensor>(value), limit);
   }
   return "";
 }
 
 struct Printer {
-  size_t largest;
+  Limit limit;
   std::string out;
 
   static std::string type(const Value& v) { return std::string(name_of(v.dtype)) + to_string(v.shape); }
@@ -106,7 +113,7 @@ struct Printer {
   void contents(const Graph& g, const std::string& indent) {
     for (uint32_t i = 0; i < g.value_count(); ++i)
       if (g.value({i}).is_constant())
-        out += indent + "const " + word(g.value({i}).name) + ": " + tensor(g.value({i}).constant, largest) + "\n";
+        out += indent + "const " + word(g.value({i}).name) + ": " + tensor(g.value({i}).constant, limit) + "\n";
     for (NodeId id : g.topological_order()) node(g, g.node(id), indent);
   }
 
@@ -125,7 +132,7 @@ struct Printer {
       out += " {";
       bool first = true;
       for (const auto& [key, value] : n.attrs.all()) {
-        out += (first ? "" : ", ") + word(key) + ": " + attr(value, largest);
+        out += (first ? "" : ", ") + word(key) + ": " + attr(value, limit);
         first = false;
       }
       out += "}";
@@ -150,8 +157,8 @@ struct Printer {
 
 }  // namespace
 
-std::string print(const Graph& graph, size_t largest_constant) {
-  Printer printer{largest_constant, {}};
+std::string print(const Graph& graph, size_t largest_constant, std::vector<Tensor>* data) {
+  Printer printer{{largest_constant, data}, {}};
   printer.out = "graph " + quoted(graph.name) + " ";
   printer.signature(graph);
   printer.out += " {\n";

@@ -285,12 +285,11 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
     const size_t target_count = sections.size() - 3;
     const Section& weights = sections.back();
     out.blobs = read_blobs(checked_copy(file, sections[target_count], target_count), file, weights);
-    for (const PlanFile::Blob& b : out.blobs) out.weight_bytes += b.size;
 
-    std::vector<bool> wanted(out.blobs.size(), out.weight_bytes <= kSmall);
+    std::vector<bool> runs(out.blobs.size(), false);
     const FindBlob find = [&](uint32_t i, bool source) {
       require(i < out.blobs.size(), Code::bad_input, "weight {} of {}", i, out.blobs.size());
-      if (!source) wanted[i] = true;
+      if (!source) runs[i] = true;
       return file.subspan(out.blobs[i].offset, out.blobs[i].size);
     };
     std::vector<Plan> plans;
@@ -310,9 +309,10 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
     out.content = content.digest();
     require(out.content == Digest{header.content_high, header.content_low}, Code::bad_input,
             "the plan's content hash does not fit its sections");
+    for (size_t i = 0; i < runs.size(); ++i) (runs[i] ? out.weight_bytes : out.source_bytes) += out.blobs[i].size;
     if (check == WeightCheck::at_load)
-      for (size_t i = 0; i < wanted.size(); ++i)
-        if (wanted[i]) verify_blob(out, i);
+      for (size_t i = 0; i < runs.size(); ++i)
+        if (runs[i] || out.weight_bytes + out.source_bytes <= kSmall) verify_blob(out, i);
     for (const Plan& plan : plans) validate(plan);
     out.written =
         decode_record(checked_copy(file, sections[target_count + 1], target_count + 1), plans);

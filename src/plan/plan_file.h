@@ -54,7 +54,8 @@ struct PlanFile {
   std::vector<std::shared_ptr<const Plan>> targets;
   std::string written;
   Digest content;
-  uint64_t weight_bytes = 0;  ///< of the distinct weights
+  uint64_t weight_bytes = 0;  ///< of the distinct weights that running needs
+  uint64_t source_bytes = 0;  ///< of what only building again needs
 
   /// The section for `target`; throws Error(wrong_target) that lists those present.
   std::shared_ptr<const Plan> target(std::string_view name) const;

@@ -119,6 +119,61 @@ def test_inspect_names_layers_and_refusals(cvt13):
     assert "13 attention" not in vitrail("inspect", cvt13[0])
 
 
+def small_model(folder):
+    model = folder / "mst64.onnx"
+    if not model.exists():
+        vitrail("zoo", "export", "mst_plus_plus", "--batch", 1, "--size", "64x72", "-o", model)
+    return model
+
+
+def test_tuning_is_told_kept_and_shown(folder):
+    model, plan, cache = small_model(folder), folder / "tuned.vitrail", folder / "timings.json"
+    first = vitrail("build", model, "-o", plan, "--verify", "off", "--timing-cache", cache)
+    assert " 0 from the cache" in first
+    assert " 0 timed in " in vitrail("build", model, "-o", plan, "--verify", "off", "--timing-cache", cache)
+    layers = json.loads(vitrail("inspect", plan, "--json", "--why"))["targets"][0]["layers"]
+    timed = [kernel for layer in layers for kernel in layer["kernels"] if kernel.get("microseconds", 0) > 0]
+    assert len(timed) > len(layers) / 2
+    assert any(len(layer["tried"]) > 1 for layer in layers)
+    assert " us, chosen" in vitrail("inspect", plan, "--why")
+    cache.write_text("{ not json")
+    warned = vitrail("build", model, "-o", plan, "--verify", "off", "--timing-cache", cache, "--budget", 0)
+    assert "is ignored" in warned
+    assert "not timed within the budget of 0 s" in warned
+    vitrail("build", model, "-o", plan, "--timing-cache", folder / "missing" / "cache", code=6)
+
+
+def test_deterministic_builds_give_the_same_bytes(folder):
+    plans = folder / "one.vitrail", folder / "two.vitrail"
+    for plan in plans:
+        vitrail("build", small_model(folder), "-o", plan, "--deterministic", "--verify", "off")
+    assert plans[0].read_bytes() == plans[1].read_bytes()
+
+
+def test_a_plan_is_built_again_from_what_it_keeps(cvt13, folder):
+    again = folder / "again.vitrail"
+    vitrail("build", cvt13[1], "-o", again, "--verify", "off", "--budget", 0)
+    ranges = [json.loads(vitrail("inspect", plan, "--json"))["targets"][0]["ranges"] for plan in (cvt13[1], again)]
+    assert ranges[0] == ranges[1]
+    assert "PASSED" in vitrail("compare", again, cvt13[1], "--shapes", "input:2x3x224x224")
+    vitrail("build", cvt13[1], "-o", again, "--verify", "off", "--budget", 0, "--shapes", "input:1x3x224x224")
+    assert json.loads(vitrail("inspect", again, "--json"))["targets"][0]["ranges"] == []
+
+
+def test_a_plan_without_its_model_or_with_a_damaged_one_is_not_built_again(folder):
+    plan, other = folder / "kept.vitrail", folder / "other.vitrail"
+    vitrail("build", small_model(folder), "-o", plan, "--no-retune", "--verify", "off", "--budget", 0)
+    small = plan.stat().st_size
+    assert "--no-retune" in vitrail("build", plan, "-o", other, code=2)
+    vitrail("build", small_model(folder), "-o", plan, "--verify", "off", "--budget", 0)
+    assert plan.stat().st_size > small
+    data = bytearray(plan.read_bytes())
+    data[-5000] ^= 1  # in the model's weights, which stand last
+    plan.write_bytes(data)
+    assert "damaged" in vitrail("build", plan, "-o", other, code=3)
+    assert not other.exists()
+
+
 def test_bench_writes_its_figures(cvt13, folder):
     figures = folder / "bench.json"
     text = vitrail("bench", cvt13[1], "--duration", 0, "--warmUp", 0, "--iterations", 2, "--json", figures)
