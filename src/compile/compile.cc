@@ -22,10 +22,17 @@ constexpr double kPassesDone = 0.05, kTuningDone = 0.6;
 
 int worker_count(int threads) { return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads; }
 
+void count_steps(const Block& block, BuildReport& report) {
+  for (const Step& step : block) {
+    ++report.steps;
+    if (step.kind == Step::Kind::launch) ++report.kernels[step.problem.family];
+    else ++report.kernels[step.kind == Step::Kind::host ? "reference " + step.op : step.kind == Step::Kind::branch ? "branch" : "loop"];
+    for (const Block& inner : step.blocks) count_steps(inner, report);
+  }
+}
+
 void count_kernels(const Plan& plan, BuildReport& report) {
-  for (const Step& step : plan.steps)
-    ++report.kernels[step.kind == Step::Kind::launch ? step.problem.family : "reference " + step.op];
-  report.steps = plan.steps.size();
+  count_steps(plan.steps, report);
   for (const Tensor& t : plan.constants) report.weight_bytes += t.bytes();
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "ir/graph.h"
+#include "ir/storage.h"
 #include "ir/text.h"
 
 namespace vitrail::ir {
@@ -126,6 +127,22 @@ TEST(Graph, AMillionNodesInAChain) {
   }
   g.outputs = {v};
   EXPECT_EQ(g.topological_order().size(), 1000000u);
+}
+
+// Found by the differential test of src/compile: products of sums have no common factor to divide by.
+TEST(Storage, ReshapeOfExtentsThatAreSums) {
+  const Expr n = Expr::symbol("N"), h = Expr::symbol("H"), w = Expr::symbol("W");
+  const Shape image = {n, 7, h * 2 + 4, w * 2 + 4}, flat = {n, 7, (h * 2 + 4) * (w * 2 + 4)};
+  EXPECT_EQ(reshape_strides(image, row_major(image), flat), row_major(flat));
+  // Channels last: the plane is still one run.
+  const Shape last = dense_strides(image, {0, 2, 3, 1});
+  const auto strides = reshape_strides(image, last, flat);
+  ASSERT_TRUE(strides.has_value());
+  EXPECT_EQ((*strides)[2], Expr(7));
+  EXPECT_FALSE(reshape_strides(image, dense_strides(image, {0, 1, 3, 2}), flat).has_value());
+  // Dense memory takes any reshape, whether the extents can be compared or not.
+  const Shape odd = {floordiv(h + 1, 2), 2}, other = {h + mod(h, 2)};
+  EXPECT_EQ(reshape_strides(odd, row_major(odd), other), row_major(other));
 }
 
 }  // namespace

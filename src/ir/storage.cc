@@ -32,23 +32,32 @@ bool is_row_major(const Shape& shape, const Shape& strides) {
 }
 
 std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, const Shape& to) {
+  if (is_row_major(from, strides)) return row_major(to);  // whatever the extents are
   // Extents of 1 carry no elements: leave them out, put them back at the end.
   std::vector<size_t> in, out;
   for (size_t i = 0; i < from.size(); ++i)
     if (!from[i].is(1)) in.push_back(i);
   for (size_t j = 0; j < to.size(); ++j)
     if (!to[j].is(1)) out.push_back(j);
+  const auto products = [](const Shape& shape, const std::vector<size_t>& axes, size_t first) {
+    std::vector<Expr> list;
+    for (size_t p = first; p < axes.size(); ++p) list.push_back((list.empty() ? Expr(1) : list.back()) * shape[axes[p]]);
+    return list;
+  };
   Shape result(to.size());
   size_t i = 0, j = 0;
   while (i < in.size() && j < out.size()) {
     // The shortest runs on both sides with equal products.
     const size_t i0 = i, j0 = j;
-    Expr left = from[in[i++]], right = to[out[j++]], rest;
-    while (!(left == right)) {
-      if (divides(left, right, &rest) && i < in.size()) left *= from[in[i++]];
-      else if (divides(right, left, &rest) && j < out.size()) right *= to[out[j++]];
-      else return {};
-    }
+    const std::vector<Expr> left = products(from, in, i0), right = products(to, out, j0);
+    const auto run = [&] {
+      for (i = i0; i < in.size(); ++i)
+        for (j = j0; j < out.size(); ++j)
+          if (left[i - i0] == right[j - j0]) return true;
+      return false;
+    };
+    if (!run()) return {};
+    ++i, ++j;
     for (size_t p = i0; p + 1 < i; ++p)  // the run must be one dense piece on the input side
       if (!(strides[in[p]] == strides[in[p + 1]] * from[in[p + 1]])) return {};
     Expr stride = strides[in[i - 1]];

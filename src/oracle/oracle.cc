@@ -2,14 +2,15 @@
 #include "oracle/oracle.h"
 
 #include <algorithm>
+#include <set>
 
 namespace vitrail::oracle {
 namespace {
 
 class Runner {
  public:
-  Runner(const ir::Graph& graph, const Options& options, bool top)
-      : graph_(graph), options_(options), top_(top), values_(graph.value_count()), uses_(graph.value_count(), 0) {}
+  Runner(const ir::Graph& graph, const Options& options, const Bindings& symbols, bool top)
+      : graph_(graph), options_(options), symbols_(symbols), top_(top), values_(graph.value_count()), uses_(graph.value_count(), 0) {}
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) {
     for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs[i].index] = inputs[i];
@@ -91,10 +92,15 @@ class Runner {
     return out;
   }
 
-  static Tensor stack(const std::vector<Tensor>& slices, const ir::Value& like) {
+  Tensor stack(const std::vector<Tensor>& slices, const ir::Value& like) const {
     if (slices.empty()) {
       Dims dims = {0};
-      for (const Expr& d : like.shape) dims.push_back(d.is_constant() ? d.constant() : 0);
+      for (const Expr& d : like.shape) {  // an extent that only an iteration would give is 0
+        std::set<std::string> used;
+        d.collect_symbols(used);
+        const bool known = std::all_of(used.begin(), used.end(), [&](const std::string& s) { return symbols_.contains(s); });
+        dims.push_back(known ? d.eval(symbols_) : 0);
+      }
       return Tensor(like.dtype, dims);
     }
     Dims dims = slices[0].dims();
@@ -118,11 +124,12 @@ class Runner {
   std::vector<Tensor> body(const ir::Graph& inner, const std::vector<Tensor>& inputs) const {
     require(inputs.size() == inner.inputs.size(), Code::internal, "body '{}' has {} inputs, {} given", inner.name,
             inner.inputs.size(), inputs.size());
-    return Runner(inner, options_, false).run(inputs);
+    return Runner(inner, options_, symbols_, false).run(inputs);
   }
 
   const ir::Graph& graph_;
   const Options& options_;
+  const Bindings& symbols_;  // of the input shapes
   bool top_;
   std::vector<Tensor> values_;
   std::vector<int> uses_;
@@ -156,7 +163,7 @@ Bindings solve_symbols(const ir::Graph& graph, const std::vector<Dims>& inputs) 
 std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs, const Options& options) {
   std::vector<Dims> dims;
   for (const Tensor& t : inputs) dims.push_back(t.dims());
-  solve_symbols(graph, dims);
+  const Bindings symbols = solve_symbols(graph, dims);
   std::vector<Tensor> stored;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ir::Value& value = graph.value(graph.inputs[i]);
@@ -167,7 +174,7 @@ std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& input
     stored.push_back(is_float(value.dtype) ? t.cast(value.dtype == DType::f64 ? DType::f64 : options.precision)
                                            : t.cast(value.dtype));
   }
-  return Runner(graph, options, true).run(stored);
+  return Runner(graph, options, symbols, true).run(stored);
 }
 
 }  // namespace vitrail::oracle

@@ -42,5 +42,18 @@ TEST(Oracle, HalfValuesAreRounded) {
   EXPECT_EQ(out[0].number_at(0), f16_to_float(float_to_f16(2 * f16_to_float(float_to_f16(0.1f)))));
 }
 
+TEST(Oracle, RowsOfNoRoundsHaveTheirExtents) {
+  const ir::Graph g = ir::parse(R"(graph "t" (x: f32[N,2]) -> (rows) {
+  symbol N input 1..
+  const none: i64[] = {0}
+  const yes: bool[] = {1}
+  last: f32[N,2], rows: f32[0,N,2] = Loop(none, yes, x) {carried: 1} @"loop" body (i: i64[], go: bool[], c: f32[N,2]) -> (go, c2, c2) {
+    symbol N input 1..
+    c2: f32[N,2] = Neg(c) @"neg"
+  }
+})");
+  EXPECT_EQ(oracle::run(g, {Tensor::of<float>({3, 2}, {1, 2, 3, 4, 5, 6})})[0].dims(), (Dims{0, 3, 2}));
+}
+
 }  // namespace
 }  // namespace vitrail
