@@ -35,8 +35,8 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   body += row ? fmt::format("  if (col + {0} <= {1}) vt_load<{0}>({2} + col, x);\n  else\n", width, cols, base) : std::string();
   body += fmt::format(
       "  for (int i = 0; i < {}; ++i) x[i] = col + i < {} ? vt_float(({})[(col + i) * {}]) : 0.0f;\n"
-      "  vt_finish<Tail, {}>(a, row, col, {}, x);\n",
-      width, cols, base, stride, width, cols);
+      "  vt_finish<Tail>(a, row, col, {}, x);\n",
+      width, cols, base, stride, cols);
   text.entry("pointwise", threads, body);
   return text.finish({{.entry = "pointwise", .grid = {ceildiv(items, threads), 1, 1}, .threads = threads}});
 }
