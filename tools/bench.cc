@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -24,6 +25,7 @@ struct Options {
   std::string model, inputs, json, device = "cuda";
   std::vector<std::string> shapes;
   int threads = 0, streams = 1, iterations = 10;
+  bool layers = false;
   double warmup_ms = 200, seconds = 3;
 };
 
@@ -74,6 +76,30 @@ std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, 
   return out;
 }
 
+// Steps by kernel and one by one, the least of several runs each; every step waits for the one before it.
+void print_layers(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
+  Session session(plan, {.device = o.device, .threads = o.threads});
+  set_inputs(session, inputs);
+  session.run();
+  struct Layer {
+    std::string step, kernel;
+    double microseconds = 0;
+  };
+  std::map<int, Layer> layers;
+  session.set_trace([&](const StepReport& r) {
+    const auto [at, fresh] = layers.try_emplace(r.index, Layer{std::string(r.step), std::string(r.kernel), r.microseconds});
+    if (!fresh) at->second.microseconds = std::min(at->second.microseconds, r.microseconds);
+  });
+  constexpr int kRuns = 10;
+  for (int i = 0; i < kRuns; ++i) session.run();
+  std::map<std::string, std::pair<int, double>> kernels;
+  for (const auto& [index, l] : layers) ++kernels[l.kernel].first, kernels[l.kernel].second += l.microseconds;
+  fmt::print("=== Steps by kernel ===\n");
+  for (const auto& [kernel, sum] : kernels) fmt::print("{:6} x {:<36} {:10.1f} us\n", sum.first, kernel, sum.second);
+  fmt::print("=== Steps ===\n");
+  for (const auto& [index, l] : layers) fmt::print("{:4} {:9.1f} us  {:<24} {}\n", index, l.microseconds, l.kernel, l.step);
+}
+
 void run(const Options& o) {
   const auto shapes = parse_shapes(o.shapes);
   const auto load = Clock::now();
@@ -104,6 +130,7 @@ void run(const Options& o) {
              all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.95), percentile(all, 0.99));
   fmt::print("Total Host Walltime: {:.4g} s\nLoad: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s, load_ms, peak_mib, all.size(), o.streams);
   if (!device.empty()) fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n", device.front(), percentile(device, 0.5), percentile(device, 0.99));
+  if (o.layers) print_layers(plan, inputs, o);
   if (o.json.empty()) return;
   nlohmann::ordered_json j{
       {"latency_ms", {{"min", all.front()}, {"median", percentile(all, 0.5)}, {"mean", mean}, {"max", all.back()}, {"p90", percentile(all, 0.9)}, {"p95", percentile(all, 0.95)}, {"p99", percentile(all, 0.99)}}},
@@ -126,6 +153,7 @@ void add_bench(CLI::App& app) {
   bench->add_option("--duration", o->seconds, "seconds, at least")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
   bench->add_option("--iterations", o->iterations, "at least")->check(CLI::Range(1, 100000000))->capture_default_str();
   bench->add_option("--json", o->json, "file for the figures");
+  bench->add_flag("--layers,--dumpProfile", o->layers, "also time every step by itself");
   add_device(*bench, o->device);
   bench->callback([o] { run(*o); });
 }

@@ -77,7 +77,6 @@ class Build {
     report_.nodes_after = graph.node_count();
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
-    if (gpu_) set_storage(graph, gpu_->storage, report_.lines);
     Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
     if (gpu_) add_gpu_code(plan, *gpu_);
     count_kernels(plan, report_);

@@ -60,8 +60,8 @@ class Classes {
 };
 }  // namespace
 
-void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account) {
-  if (storage == DType::f32) return;
+std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account) {
+  if (storage == DType::f32) return {};
   Classes classes(graph.value_count());
   std::set<uint32_t> wide;
   std::vector<ir::ValueId> tied;  // constants among them follow their class
@@ -70,7 +70,7 @@ void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& acco
     const ir::Node& node = graph.node(id);
     if (!node.is_fusion() && !node.bodies.empty()) {
       account.push_back("stored in float32: the model has control flow");
-      return;
+      return {};
     }
     const bool concat = node.is("Concat");
     if (ir::is_view(graph, node) || concat)
@@ -89,15 +89,26 @@ void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& acco
   std::set<uint32_t> wide_roots;
   for (uint32_t v : wide) wide_roots.insert(classes.root(v));
   const auto narrow = [&](ir::ValueId v) { return v.valid() && graph.value(v).dtype == DType::f32 && !wide_roots.contains(classes.root(v.index)); };
+  std::vector<StorageChange> changes;
+  const auto change = [&](ir::ValueId v) {
+    ir::Value& value = graph.value(v);
+    changes.push_back({v, value.dtype, value.constant});
+    if (value.is_constant()) value.constant = value.constant.cast(storage);
+    value.dtype = storage;
+  };
   for (ir::ValueId v : tied)
-    if (narrow(v) && graph.value(v).is_constant()) {
-      ir::Value& value = graph.value(v);
-      value.constant = value.constant.cast(storage);
-      value.dtype = storage;
-    }
+    if (narrow(v) && graph.value(v).is_constant()) change(v);
   for (ir::NodeId id : order)
     for (ir::ValueId v : graph.node(id).outputs)
-      if (narrow(v)) graph.value(v).dtype = storage;
+      if (narrow(v)) change(v);
+  return changes;
+}
+
+void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes) {
+  for (const StorageChange& c : changes) {
+    graph.value(c.value).dtype = c.dtype;
+    graph.value(c.value).constant = c.constant;
+  }
 }
 
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why) {

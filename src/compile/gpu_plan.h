@@ -26,7 +26,14 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options);
 /// Gives the graph's float32 values `storage`. Inputs, outputs and what a view ties to them stay
 /// float32, and so do Gram matrices and sums, which leave the range of float16; values joined by
 /// views and Concats have one type, their constants too.
-void set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account);
+/// Returns what restore_storage() needs to undo it: passes know float32 only.
+struct StorageChange {
+  ir::ValueId value;
+  DType dtype;
+  Tensor constant;
+};
+std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account);
+void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes);
 
 /// The first GPU kernel of the list that takes the problem; null, and why not.
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why);

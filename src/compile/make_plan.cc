@@ -238,9 +238,11 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
   // Each round dissolves what was refused; bodies shrink, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;
+    const std::vector<StorageChange> storage = gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
     Layout layout = lay_out(graph, opt, refused);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
     if (refused.empty()) return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
+    restore_storage(graph, storage);
     for (const Refused& r : refused) {
       const ir::Node& node = r.graph->node(r.node);
       account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));

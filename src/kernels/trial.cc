@@ -59,7 +59,7 @@ Trial::Window Trial::make(const BoundOperand& operand) const {
   return window;
 }
 
-Trial::Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t seed) {
+Trial::Trial(const Pack& pack, const BoundProblem& problem, uint64_t seed) {
   std::mt19937_64 random(seed);
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
     Window window = make(problem.inputs[i]);
@@ -68,9 +68,9 @@ Trial::Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t s
     places.erase(std::unique(places.begin(), places.end()), places.end());
     for (int64_t at : places)
       fill(window.memory.data() + window.first + at, window.operand.dtype, random);
-    if (window.operand.constant && family.pack != nullptr) {
+    if (window.operand.constant && pack) {
       const Tensor raw = dense(window, false);
-      const Tensor packed = family.pack(*problem.problem, i, raw);
+      const Tensor packed = pack(*problem.problem, i, raw);
       if (packed.raw() != raw.raw()) window.packed = packed;
     }
     window.pristine = window.memory;
@@ -115,6 +115,15 @@ std::vector<Tensor> Trial::outputs() const {
   std::vector<Tensor> out;
   for (const Window& w : outputs_) out.push_back(dense(w, false));
   return out;
+}
+Trial::Region Trial::input_region(size_t index) {
+  Window& w = inputs_.at(index);
+  if (w.packed.defined()) return {static_cast<std::byte*>(w.packed.mutable_raw()), w.packed.bytes(), 0};
+  return {w.memory.data(), w.memory.size(), w.first};
+}
+Trial::Region Trial::output_region(size_t index) {
+  Window& w = outputs_.at(index);
+  return {w.memory.data(), w.memory.size(), w.first};
 }
 void Trial::reset_outputs() {
   // In place: args() hands out addresses.

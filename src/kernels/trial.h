@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "kernels/kernel.h"
@@ -14,7 +15,11 @@ class Trial {
  public:
   /// Throws Error(internal) when a window has negative strides or elements that coincide in an
   /// output.
-  Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t seed);
+  Trial(const KernelFamily& family, const BoundProblem& problem, uint64_t seed)
+      : Trial(family.pack, problem, seed) {}
+  /// With another packing of constants; empty: none.
+  using Pack = std::function<Tensor(const Problem&, size_t, const Tensor&)>;
+  Trial(const Pack& pack, const BoundProblem& problem, uint64_t seed);
 
   /// Dense copies of the inputs: floating types as f64, what the family's reference takes.
   std::vector<Tensor> dense_inputs() const;
@@ -23,6 +28,15 @@ class Trial {
   /// Dense copies of what the outputs' windows hold now, in their own types.
   std::vector<Tensor> outputs() const;
   KernelArgs args() const { return {input_pointers_.data(), output_pointers_.data()}; }
+  /// The memory around an operand's window, for a copy elsewhere; element 0 is `first` bytes after
+  /// its start. A packed constant is its own window.
+  struct Region {
+    std::byte* data;
+    size_t bytes;
+    int64_t first;
+  };
+  Region input_region(size_t index);
+  Region output_region(size_t index);
   /// Poisons the outputs again, before another run.
   void reset_outputs();
   /// Number of bytes outside the outputs' windows that are no longer what they were, plus bytes of

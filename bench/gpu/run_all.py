@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
+
+Usage: run_all.py OUT [--only conformance,golden,bench] [--conformance PART]. Writes OUT/results.json and OUT/results.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "tests" / "python"))
+from golden import Golden  # noqa: E402
+
+PRECISIONS = {"f32": [], "tf32": ["--tf32"], "f16": ["--fp16"], "bf16": ["--bf16"]}
+# model, shape, precision
+BENCHES = [
+    ("cvt13", "1x3x224x224", "f16"),
+    ("cvt13", "8x3x224x224", "f16"),
+    ("cvt13", "32x3x224x224", "f16"),
+    ("cvt13", "1x3x224x224", "f32"),
+    ("cvt13", "1x3x224x224", "tf32"),
+    ("mst_plus_plus", "1x3x512x482", "f16"),
+    ("mst_plus_plus", "8x3x512x482", "f16"),
+    ("mst_plus_plus", "1x3x512x482", "f32"),
+]
+
+
+def environment(folder):
+    out = dict(os.environ)
+    out["LD_LIBRARY_PATH"] = f"{HERE / 'lib'}:{out.get('LD_LIBRARY_PATH', '')}"
+    out["VITRAIL_CACHE"] = str(folder / "cache")
+    return out
+
+
+class Runner:
+    def __init__(self, work):
+        self.work = work
+        self.env = environment(work)
+
+    def program(self, name, *arguments, timeout=300):
+        """Exit code, output and seconds of one of our programs."""
+        start = time.monotonic()
+        done = subprocess.run(
+            [str(HERE / "bin" / name), *map(str, arguments)], capture_output=True, text=True, env=self.env, timeout=timeout
+        )
+        return done.returncode, done.stdout + done.stderr, time.monotonic() - start
+
+    def model(self, name):
+        path = self.work / f"{name}.onnx"
+        if not path.exists():
+            code, text, _ = self.program("vitrail", "zoo", "export", name, "-o", path)
+            if code:
+                raise SystemExit(text)
+        return path
+
+    def plan(self, name, shape, precision, verify="off"):
+        """A plan's path and how long its build took; a text instead of the path when it failed."""
+        path = self.work / f"{name}-{shape}-{precision}.vitrail"
+        arguments = ["build", self.model(name), "-o", path, "--shapes", f"input:{shape}", "--device", "cuda", "-q", "--verify", verify]
+        code, text, seconds = self.program("vitrail", *arguments, *PRECISIONS[precision])
+        return (path if code == 0 else f"exit {code}: {text[-1500:]}"), seconds
+
+
+def conformance(runner, part):
+    code, text, seconds = runner.program("vitrail_gpu_conformance", part, timeout=420)
+    print(text[-9000:], flush=True)
+    return {"exit": code, "seconds": seconds, "text": text}
+
+
+def golden(runner):
+    rows = []
+    for model, output, cases in (("cvt13", "logits", ["224x224"]), ("mst_plus_plus", "output", ["64x72", "60x62", "512x482"])):
+        stored = Golden(model)
+        for case in cases:
+            image = stored.input(case)
+            shape = "x".join(map(str, image.shape))
+            np.savez(runner.work / "in.npz", input=image)
+            for precision in PRECISIONS:
+                plan, seconds = runner.plan(model, shape, precision)
+                row = {"model": model, "case": case, "precision": precision, "build_s": round(seconds, 1)}
+                if not isinstance(plan, Path):
+                    row["error"] = plan
+                else:
+                    results = runner.work / "out.npz"
+                    code, text, _ = runner.program("vitrail", "run", plan, "--inputs", runner.work / "in.npz", "--outputs", results)
+                    if code:
+                        row["error"] = f"exit {code}: {text[-1500:]}"
+                    else:
+                        with np.load(results) as got:
+                            values = got[output]
+                        row["max_difference"] = stored.max_difference(case, output, values)
+                        row["digest_difference"] = stored.digest_difference(case, output, values)
+                        row["f32_tolerance"] = stored.tolerance(case, output)
+                        row["within_f32"] = bool(row["max_difference"] <= row["f32_tolerance"])
+                        full = stored.arrays(case).get(output)
+                        if full is not None:
+                            difference = values.astype(np.float64) - full
+                            row["mean_difference"] = float(np.abs(difference).mean())
+                            row["relative_l2"] = float(np.linalg.norm(difference) / np.linalg.norm(full))
+                        row["finite"] = bool(np.isfinite(values).all())
+                print(row, flush=True)
+                rows.append(row)
+    return rows
+
+
+def bench(runner):
+    rows = []
+    for model, shape, precision in BENCHES:
+        plan, seconds = runner.plan(model, shape, precision)
+        row = {"model": model, "shape": shape, "precision": precision, "build_s": round(seconds, 1)}
+        if not isinstance(plan, Path):
+            row["error"] = plan
+        else:
+            figures = runner.work / "bench.json"
+            code, text, _ = runner.program("vitrail", "bench", plan, "--json", figures, "--duration", 1, "--layers")
+            row["text"] = text[-6000:]
+            if code:
+                row["error"] = text[-1500:]
+            else:
+                row.update(json.loads(figures.read_text()))
+        print({k: v for k, v in row.items() if k != "text"}, flush=True)
+        rows.append(row)
+    return rows
+
+
+def markdown(results):
+    lines = ["| model | input | precision | GPU alone, ms | end to end, ms | build, s |", "|---|---|---|---|---|---|"]
+    for row in results.get("bench", []):
+        alone = row.get("device_ms", {}).get("median")
+        whole = row.get("latency_ms", {}).get("median")
+        cells = [f"{x:.3f}" if x else "failed" for x in (alone, whole)]
+        lines.append(f"| {row['model']} | {row['shape']} | {row['precision']} | {cells[0]} | {cells[1]} | {row['build_s']} |")
+    lines += ["", "| model | case | precision | max difference | float32 tolerance | relative L2 |", "|---|---|---|---|---|---|"]
+    for row in results.get("golden", []):
+        if "error" in row:
+            lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | |")
+            continue
+        lines.append(
+            f"| {row['model']} | {row['case']} | {row['precision']} | {row['max_difference']:.3g} | {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", default="golden,bench,conformance")
+    parser.add_argument("--conformance", default="", help="part of the kernels' names")
+    options = parser.parse_args()
+    work = Path("/tmp/vitrail-gpu")
+    work.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    smi = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+    results = {"machine": smi.stdout.strip(), "host": platform.processor() or platform.machine()}
+    runner = Runner(work)
+    steps = {"golden": lambda: golden(runner), "bench": lambda: bench(runner), "conformance": lambda: conformance(runner, options.conformance)}
+    for name in options.only.split(","):
+        results[name] = steps[name]()
+        (options.out / "results.json").write_text(json.dumps(results, indent=1))
+        (options.out / "results.md").write_text(f"{results['machine']}\n\n{markdown(results)}")
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    main()
