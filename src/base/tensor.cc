@@ -6,6 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "base/recycle.h"
+
 namespace vitrail {
 
 Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)) {
@@ -13,11 +15,10 @@ Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)) {
   const int64_t size = checked_mul(size_, static_cast<int64_t>(size_of(dtype)));
   constexpr int64_t kAlign = 64;
   const size_t padded = static_cast<size_t>(checked_add(size, 2 * kAlign - 1) / kAlign * kAlign);
-  void* memory = std::aligned_alloc(kAlign, padded);
-  require(memory != nullptr, Code::resource, "no memory for a tensor {} of {} bytes",
+  owner_ = tensor_memory(padded);
+  require(owner_ != nullptr, Code::resource, "no memory for a tensor {} of {} bytes",
           to_string(dims_), size);
-  owner_ = std::shared_ptr<void>(memory, std::free);
-  data_ = memory;
+  data_ = owner_.get();
 }
 
 Tensor::Tensor(DType dtype, Dims dims, const void* data, std::shared_ptr<const void> owner)
@@ -26,7 +27,8 @@ Tensor::Tensor(DType dtype, Dims dims, const void* data, std::shared_ptr<const v
 }
 
 void Tensor::check_type(DType wanted) const {
-  require(dtype_ == wanted, Code::internal, "tensor {} is {}, read as {}", to_string(dims_),
+  if (dtype_ == wanted) return;  // before the message is put together: this stands in loops
+  fail(Code::internal, "tensor {} is {}, read as {}", to_string(dims_),
           name_of(dtype_), name_of(wanted));
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/op.h"
+#include "ops/parallel.h"
 
 // Shared by the elementwise op files: shape rules, contents, broadcasting loops.
 namespace vitrail {
@@ -73,7 +74,9 @@ void map_float(RunContext& ctx, const char* op, F f) {
     ctx.out() = Tensor(x.dtype(), x.dims());
     const T* from = x.data<T>();
     T* to = ctx.out().mutable_data<T>();
-    for (int64_t i = 0; i < x.size(); ++i) to[i] = static_cast<T>(f(from[i]));
+    parallel_ranges(x.size(), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<T>(f(from[i]));
+    });
   });
 }
 /// out[i] = f(in0[i]) for every type; `Out` is the element type of the result, void for that of
@@ -87,7 +90,9 @@ void map_any(RunContext& ctx, const char* op, F f) {
     ctx.out() = Tensor(dtype_of<R>(), x.dims());
     const T* from = x.data<T>();
     R* to = ctx.out().mutable_data<R>();
-    for (int64_t i = 0; i < x.size(); ++i) to[i] = static_cast<R>(f(from[i]));
+    parallel_ranges(x.size(), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = static_cast<R>(f(from[i]));
+    });
   });
 }
 
@@ -106,8 +111,11 @@ Tensor broadcast_tensors(const Tensor& a, const Tensor& b, const char* op, F f) 
     const T *from_a = a.data<T>(), *from_b = b.data<T>();
     for (BroadcastRows row(dims, {a.dims(), b.dims()}); !row.done(); row.next()) {
       const T *pa = from_a + row.at(0), *pb = from_b + row.at(1);
-      for (int64_t i = 0; i < row.length(); ++i)
-        *to++ = static_cast<R>(f(pa[i * row.step(0)], pb[i * row.step(1)]));
+      parallel_ranges(row.length(), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          to[i] = static_cast<R>(f(pa[i * row.step(0)], pb[i * row.step(1)]));
+      });
+      to += row.length();
     }
   });
   return out;

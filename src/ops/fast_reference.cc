@@ -2,57 +2,16 @@
 #include "ops/fast_reference.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <exception>
-#include <mutex>
-#include <system_error>
-#include <thread>
 
 #include "base/machine.h"
+#include "ops/parallel.h"
 
 namespace vitrail::fast {
 namespace {
 
 constexpr int64_t kWorthwhile = 1'000'000;
 constexpr int64_t kBlockElements = int64_t{1} << 21;  // packed float64 of one side: 16 MiB
-
-// ---------------------------------------------------------------- threads
-thread_local bool in_parallel = false;
-
-// action(i) for 0 <= i < count, in any order, on all processors. Nested calls run in place. The
-// first exception is thrown again here.
-template <typename Action>
-void parallel_for(int64_t count, const Action& action) {
-  const int64_t workers = in_parallel ? 1 : std::min<int64_t>({count, this_machine().cores, 16});
-  if (workers <= 1) {
-    for (int64_t i = 0; i < count; ++i) action(i);
-    return;
-  }
-  std::atomic<int64_t> next{0};
-  std::exception_ptr error;
-  std::mutex mutex;
-  const auto work = [&] {
-    in_parallel = true;
-    try {
-      for (int64_t i; (i = next.fetch_add(1)) < count;) action(i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
-      next = count;
-    }
-    in_parallel = false;
-  };
-  std::vector<std::thread> threads;
-  try {
-    for (int64_t t = 1; t < workers; ++t) threads.emplace_back(work);
-  } catch (const std::system_error&) {
-    // No more threads to be had: those that run do the work.
-  }
-  work();
-  for (std::thread& t : threads) t.join();
-  if (error) std::rethrow_exception(error);
-}
 
 // ---------------------------------------------------------------- tiles
 // acc[mr][nr] += a panel [k][mr] * b panel [k][nr]. Vectors of the compiler, so that one body

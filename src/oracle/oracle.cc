@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/recycle.h"
+
 namespace vitrail::oracle {
 namespace {
 
@@ -161,6 +163,7 @@ Bindings solve_symbols(const ir::Graph& graph, const std::vector<Dims>& inputs) 
 }
 
 std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs, const Options& options) {
+  const RecycleTensors recycle;
   std::vector<Dims> dims;
   for (const Tensor& t : inputs) dims.push_back(t.dims());
   const Bindings symbols = solve_symbols(graph, dims);
