@@ -103,8 +103,15 @@ struct Sink {
     return add_like(graph, like, "Reshape", {v, add_ints(graph, graph.node(like).name + ".shape", *target)});
   }
 
+  // v = Transpose(x) where x ends a product, both read here only.
+  bool ends_transposed_product(ir::ValueId v) const {
+    const ir::Node* up = match.from(v, "Transpose");
+    return up && match.only_reader(v).valid() && ends_product(up->inputs[0]);
+  }
+
   // The other operand is viewed the other way round. It must not end a product itself: the two would
-  // hand the view to each other for ever.
+  // hand the view to each other for ever. Of two products behind views, the one behind the Transpose
+  // takes the sum: convolutions come late, and the patterns of fusions need one order.
   bool view_below_residual(ir::NodeId id) {
     const ir::Node node = copy(id);
     for (size_t i = 0; i < 2; ++i) {
@@ -112,6 +119,7 @@ struct Sink {
       const ir::ValueId other = node.inputs[1 - i];
       if (!up || (!up->is("Transpose") && !is_reshape(*up)) || !match.only_reader(node.inputs[i]).valid()) continue;
       if (!ends_product(up->inputs[0]) || ends_product(other) || graph.value(other).is_constant()) continue;
+      if (is_reshape(*up) && ends_transposed_product(other)) continue;
       const Shape& whole = graph.value(node.outputs[0]).shape;
       if (graph.value(other).shape != whole || graph.value(node.inputs[i]).shape != whole) continue;
       const ir::ValueId source = up->inputs[0];

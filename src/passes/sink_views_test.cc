@@ -86,6 +86,25 @@ TEST(SinkViews, TransposeBelowAResidual) {
   expect_kept("sink_views", "(x: f32[3,4], r: f32[4,3]) -> (y) { t = Transpose(x) \n y = Add(t, r) }");
 }
 
+// Of two products behind views the one behind the Transpose takes the sum, on either side.
+TEST(SinkViews, TheTransposedProductTakesTheSum) {
+  const std::string head = R"((x: f32[N,3,5], u: f32[N,12,6]) -> (y) {
+    symbol N input 1..
+    const w: f32[5,4] = #0
+    const v: f32[6,1] = #0
+    const s: i64[3] = {0, 4, 3}
+    p = MatMul(x, w)
+    q = MatMul(u, v)
+    r = Reshape(q, s)
+)";
+  const auto check = [&](const std::string& add, const std::string& sum) {
+    expect_rewrite("sink_views", head + "t = Transpose(p) {perm: i[0, 2, 1]} \n y = " + add + " }",
+                   head + "i = Transpose(r) {perm: i[0, 2, 1]} \n a = " + sum + " \n y = Transpose(a) {perm: i[0, 2, 1]} }");
+  };
+  check("Add(r, t)", "Add(i, p)");
+  check("Add(t, r)", "Add(p, i)");
+}
+
 TEST(SinkViews, NearMisses) {
   const auto kept = [](const std::string& text) { expect_kept("sink_views", text); };
   // The view is also read elsewhere, or is an output.

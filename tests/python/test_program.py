@@ -73,7 +73,20 @@ def test_mst_plus_plus_golden_of_one_dynamic_plan(folder, case, level):
     model, plan = folder / "mst.onnx", folder / "mst.vitrail"
     if not plan.exists():
         vitrail("zoo", "export", "mst_plus_plus", "-o", model)
-        vitrail("build", model, "-o", plan, "--shapes", "input:1x3x40..64..512x40..72..512")
+        account = vitrail("build", model, "-o", plan, "--shapes", "input:1x3x40..64..512x40..72..512")
+        counts = {
+            line.split()[1]: int(line.split()[0])
+            for line in account.splitlines()
+            if len(line.split()) == 2 and line.split()[0].isdigit()
+        }
+        # Nothing of the blocks is left beside their fusions; the products merge the decoder's halves.
+        blocks = {
+            family: counts.get(family, 0)
+            for family in ("inverted", "positional", "gram", "depthwise", "layernorm", "gemm")
+        }
+        assert blocks == {"inverted": 15, "positional": 15, "gram": 15, "depthwise": 0, "layernorm": 0, "gemm": 6}, (
+            account
+        )
     golden = Golden("mst_plus_plus")
     got = outputs(plan, golden.input(case), folder, level)["output"]
     assert golden.max_difference(case, "output", got) <= golden.tolerance(case, "output")

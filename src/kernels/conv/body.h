@@ -48,8 +48,9 @@ void conv_run(const BoundProblem&, const Launch& launch, const KernelArgs& args,
     task /= extent;
     return index;
   };
-  const int64_t block_h = next(s.blocks_h), block_w = next(s.blocks_w), block_o = next(s.blocks_o);
-  const int64_t which = next(s.phases), group = next(s.groups), image = task;
+  // Phases of one block follow each other: they read the same pixels and share lines of the output.
+  const int64_t which = next(s.phases), block_h = next(s.blocks_h), block_w = next(s.blocks_w);
+  const int64_t block_o = next(s.blocks_o), group = next(s.groups), image = task;
   ConvPhase phase;
   __builtin_memcpy(&phase, launch.state.data() + kConvStateWords + which * kConvPhaseWords,
                    sizeof phase);

@@ -103,9 +103,10 @@ Launch positional_bind(const BoundProblem& problem, const Tactic& tactic, const 
     const auto found = tactic.find(key);
     return found == tactic.end() ? int64_t{0} : std::max<int64_t>(found->second, 1);
   };
-  // Both rings and the row that is being made take three eighths of the second-level cache.
+  // Both rings and the row that is being made take half the second-level cache: whole rows of the
+  // image where that is enough, as memory is read best in one run.
   if (s.block_w = asked("cols"); s.block_w == 0) {
-    const int64_t fit = std::clamp<int64_t>(machine.l2_bytes * 3 / 8 / (7 * s.padded_e * 4), 12, 128);
+    const int64_t fit = std::clamp<int64_t>(machine.l2_bytes / 2 / (7 * s.padded_e * 4), 12, 512);
     s.block_w = ceil_div(s.w, std::max<int64_t>(1, ceil_div(s.w, fit)));
   }
   s.block_w = std::clamp<int64_t>(s.block_w, 1, std::max<int64_t>(s.w, 1));

@@ -90,10 +90,14 @@ void positional_run(const BoundProblem&, const Launch& launch, const KernelArgs&
                s.imm);
   };
 
+  const auto fetch = [&](int64_t row) {
+    if (row < s.h) touch_row(from + row * s.x.h + x * s.x.w, cols * s.x.w);
+  };
   make_values(top - 2);
   make_values(top - 1);
   for (int64_t row = top - 1; row <= bottom; ++row) {
     make_values(row + 1);
+    fetch(row + 2);  // while `middle` is made, which needs no memory
     make_middle(row);
     const int64_t y = row - 1;  // the row whose three rows of `middle` are there
     if (y < top) continue;
