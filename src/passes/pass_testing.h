@@ -4,26 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "ir/text_testing.h"
 #include "passes/pipeline.h"
 
-// Tests of passes as text before and after. A graph is written in the text form (src/ir/text.h) from
-// its inputs on, types and names of nodes left out:
-//
-//     (x: f32[N,7]) -> (y) {
-//       symbol N input 1..
-//       const w: f32[7,40] = #0
-//       s = Sigmoid(x)
-//       y = Mul(x, s)
-//     }
-//
-// A constant "#0" is drawn from [-1, 1], "#1" from [0.5, 1.5], both by the constant's name.
+// Tests of passes as text before and after (src/ir/text_testing.h).
 namespace vitrail::passes {
 
-ir::Graph graph_of(const std::string& text);
-
-/// The graph as a tree of nodes from its outputs up: names of values inside and the order of nodes do not
-/// matter, small constants stand where they are used. Two graphs of equal outline have equal text.
-std::string outline_of(const ir::Graph& graph);
+using ir::graph_of;
+using ir::outline_of;
 
 struct Check {
   /// Largest difference allowed between the results before and after, both computed in float64, relative
