@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compile/planner.h"
+#include "passes/match.h"
 
 namespace vitrail {
 namespace {
@@ -70,9 +71,9 @@ std::vector<ir::AxisOrder> Planner::candidates(ir::ValueId v, ir::AxisOrder pref
   add(ir::natural_order(rank));
   for (ir::NodeId id : users_[v.index]) {
     const ir::Node& node = graph_.node(id);
-    if (node.is("Transpose") && node.attrs.has("perm")) {
+    if (node.is("Transpose")) {
       ir::AxisOrder perm;
-      for (int64_t p : node.attrs.integers("perm")) perm.push_back(static_cast<int>(p));
+      for (int64_t p : passes::transpose_perm(graph_, node)) perm.push_back(static_cast<int>(p));
       add(perm);
     } else if (node.is_fusion()) {
       for (const LoweredOperand& in : lowered_.at(id).inputs)

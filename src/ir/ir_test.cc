@@ -90,6 +90,29 @@ TEST(Outline, RefusesAPathThatLeavesAndComesBack) {
   EXPECT_THROW(outline(g, {g.value(a).producer, g.value(c).producer}, "f"), Error);
 }
 
+std::string reshaped(const Shape& from, const Shape& strides, const Shape& to) {
+  const auto out = reshape_strides(from, strides, to);
+  return out ? to_string(*out) : "none";
+}
+
+TEST(Storage, ReshapeOfStrides) {
+  const Expr n = Expr::symbol("N"), h = Expr::symbol("H"), w = Expr::symbol("W");
+  EXPECT_EQ(reshaped({4, 6}, {6, 1}, {2, 2, 6}), "[12,6,1]");
+  EXPECT_EQ(reshaped({4, 6}, {12, 1}, {2, 2, 6}), "[24,12,1]");  // a window of wider rows
+  EXPECT_EQ(reshaped({4, 6}, {12, 1}, {24}), "none");
+  EXPECT_EQ(reshaped({4, 6}, {1, 4}, {24}), "none");             // transposed
+  EXPECT_EQ(reshaped({4, 6}, {1, 4}, {4, 2, 3}), "[1,12,4]");
+  // Extents of which none divides the other.
+  EXPECT_EQ(reshaped({3, 5}, {5, 1}, {5, 3}), "[3,1]");
+  EXPECT_EQ(reshaped({4, 6}, {12, 2}, {6, 4}), "[8,2]");
+  EXPECT_EQ(reshaped({4, 6}, {1, 4}, {6, 4}), "none");
+  EXPECT_EQ(reshaped({7, 4, 6}, {100, 6, 1}, {7, 8, 3}), "[100,3,1]");
+  // Symbols.
+  EXPECT_EQ(reshaped({n, h, w, 3}, row_major({n, h, w, 3}), {n, h * w, 3}), "[3*H*W,3,1]");
+  EXPECT_EQ(reshaped({n, 6}, {6, 1}, {3, 2 * n}), "[2*N,1]");
+  EXPECT_EQ(reshaped({n, 6}, {8, 1}, {3, 2 * n}), "none");
+}
+
 TEST(Graph, CycleIsPrinted) {
   Graph g;
   const ValueId x = g.add_input("x", DType::f32, {4});
