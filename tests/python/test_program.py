@@ -58,13 +58,15 @@ def test_cvt13_golden_of_a_batch_of_two(cvt13, folder):
 
 
 @pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.slow) for name in CVT_MODELS[1:]])
-def test_other_cvt_goldens(model, folder):
+def test_other_cvt_goldens_at_every_level(model, folder):
     golden = Golden(model)
     case = next(iter(golden.cases))
     onnx = folder / f"{model}.onnx"
     vitrail("zoo", "export", model, "--batch", 1, "-o", onnx)
-    got = outputs(onnx, golden.input(case), folder)["logits"]
-    assert golden.max_difference(case, "logits", got) <= golden.tolerance(case, "logits")
+    for level in LEVELS:
+        got = outputs(onnx, golden.input(case), folder, level)["logits"]
+        assert golden.max_difference(case, "logits", got) <= golden.tolerance(case, "logits"), level
+    onnx.unlink()
 
 
 @pytest.mark.parametrize("level", LEVELS)
