@@ -13,7 +13,7 @@ namespace {
 
 // trtexec's and Polygraphy's three lists to ranges; what one leaves out follows from the others.
 std::map<std::string, ShapeRange> ranges(const BuildArguments& o) {
-  auto out = parse_shapes(o.shapes);
+  auto out = parse_profiles(o.shapes).empty() ? std::map<std::string, ShapeRange>{} : parse_profiles(o.shapes)[0];
   const auto opt = parse_shapes(o.opt_shapes), min = parse_shapes(o.min_shapes), max = parse_shapes(o.max_shapes);
   for (const auto* list : {&opt, &min, &max})
     for (const auto& [name, range] : *list) out.emplace(name, range);
@@ -44,7 +44,15 @@ void print_account(const BuildReport& r) {
 }  // namespace
 
 void build_plan(const Graph& graph, BuildArguments& o) {
-  if (auto given = ranges(o); !given.empty()) o.build.shapes = std::move(given);
+  if (auto given = ranges(o); !given.empty()) {
+    o.build.shapes = std::move(given);
+    o.build.profiles.clear();
+  }
+  if (auto profiles = parse_profiles(o.shapes); profiles.size() > 1) {
+    if (!o.min_shapes.empty() || !o.opt_shapes.empty() || !o.max_shapes.empty())
+      throw Error(Code::usage, "several ranges of one input: give them all with --shapes input:MIN..OPT..MAX, without --minShapes, --optShapes and --maxShapes");
+    o.build.profiles = std::move(profiles);
+  }
   o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
   if (o.fp16 && o.bf16) throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
   if (o.build.tf32 && o.no_tf32) throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
@@ -91,6 +99,7 @@ void add_build(CLI::App& app) {
     if (!is_plan(o->model)) return build_plan(Graph::import_onnx(o->model), o->build);
     const BuildOptions old = options_of_plan(o->model);  // the plan's promises stay, unless others are asked for
     o->build.build.shapes = old.shapes;
+    o->build.build.profiles = old.profiles;
     o->build.build.deterministic |= old.deterministic;
     build_plan(Graph::from_plan(o->model), o->build);
   });

@@ -66,21 +66,18 @@ std::pair<std::string, ShapeRange> parse_shape(const std::string& text) {
   return {name, range};
 }
 
-std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments) {
-  std::map<std::string, ShapeRange> out;
+std::vector<std::map<std::string, ShapeRange>> parse_profiles(const std::vector<std::string>& arguments) {
+  std::map<std::string, std::vector<ShapeRange>> given;
+  size_t sets = 0;
   for (const std::string& argument : arguments) {
     std::string one;
     int depth = 0;
     const auto add = [&] {
       const auto [name, range] = parse_shape(one);
-      const auto [at, fresh] = out.emplace(name, range);
-      if (!fresh) {  // several ranges of one input: the plan serves them all
-        if (at->second.min.size() != range.min.size()) usage(fmt::format("--shapes gives '{}' two ranks", name));
-        for (size_t i = 0; i < range.min.size(); ++i) {
-          at->second.min[i] = std::min(at->second.min[i], range.min[i]);
-          at->second.max[i] = std::max(at->second.max[i], range.max[i]);
-        }
-      }
+      auto& list = given[name];
+      if (!list.empty() && list[0].min.size() != range.min.size()) usage(fmt::format("--shapes gives '{}' two ranks", name));
+      list.push_back(range);
+      sets = std::max(sets, list.size());
       one.clear();
     };
     for (char c : argument) {
@@ -91,7 +88,16 @@ std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& a
     }
     add();
   }
+  std::vector<std::map<std::string, ShapeRange>> out(sets);
+  for (size_t i = 0; i < sets; ++i)
+    for (const auto& [name, list] : given) out[i][name] = list[std::min(i, list.size() - 1)];
   return out;
+}
+
+std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments) {
+  const auto profiles = parse_profiles(arguments);
+  if (profiles.size() > 1) usage("one input is given several shapes; only a build takes several ranges");
+  return profiles.empty() ? std::map<std::string, ShapeRange>{} : profiles[0];
 }
 
 std::pair<int64_t, int64_t> parse_size(const std::string& text) {

@@ -23,6 +23,9 @@ enum class VerifyLevel : uint8_t {
 struct BuildOptions {
   /// By input name. An input with symbolic extents needs an entry.
   std::map<std::string, ShapeRange> shapes;
+  /// Several sets of ranges, each as `shapes` (which they replace when there are any): the plan takes
+  /// inputs that fit one of the sets and is tuned for the opt of each.
+  std::vector<std::map<std::string, ShapeRange>> profiles;
   int threads = 0;             ///< 0: one per core
   bool deterministic = false;  ///< fixed summation orders, heuristic tactics: equal inputs, equal bytes
   bool tune = true;            ///< time kernels; false: heuristic choice

@@ -56,6 +56,7 @@ BuildOptions options_of_plan(const std::string& path) {
   const Plan& plan = *file.targets.at(0);
   BuildOptions out;
   out.shapes = ranges_of(plan);
+  out.profiles = profiles_of(plan);
   for_each_step(plan.steps, [&](const Step& s) { out.deterministic |= s.problem.fixed_order; });
   return out;
 }

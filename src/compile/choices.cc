@@ -35,32 +35,42 @@ void between(const Bindings& a, const Bindings& b, std::vector<TunedPoint>& out)
 }  // namespace
 
 std::vector<TunedPoint> tuned_points(const Plan& plan) {
-  TunedPoint min, opt, max;
-  opt.opt = true;
+  Bindings min, opt, max;
+  std::vector<Bindings> others;  // opts of further sets of ranges
   for (const PlanSymbol& s : plan.symbols) {
     if (s.kind != PlanSymbol::Kind::input) continue;
-    min.at[s.name] = s.min;
-    opt.at[s.name] = s.opt;
-    max.at[s.name] = s.max;
+    min[s.name] = s.min;
+    opt[s.name] = s.opt;
+    max[s.name] = s.max;
+    others.resize(s.profiles.size());
+    for (size_t p = 0; p < s.profiles.size(); ++p) others[p][s.name] = s.profiles[p].opt;
   }
+  const auto below = [](const Bindings& a, const Bindings& b) {
+    return a != b && std::all_of(a.begin(), a.end(), [&](const auto& entry) { return entry.second <= b.at(entry.first); });
+  };
+  std::vector<Bindings> line = {min};
+  if (opt != min) line.push_back(opt);
+  if (max != opt) line.push_back(max);
+  // An opt joins where it lies between two neighbours; the choices of a line cannot tell others apart.
+  for (const Bindings& other : others)
+    for (size_t i = 0; i + 1 < line.size(); ++i)
+      if (below(line[i], other) && below(other, line[i + 1])) {
+        line.insert(line.begin() + static_cast<std::ptrdiff_t>(i) + 1, other);
+        break;
+      }
   std::vector<TunedPoint> out;
-  if (min.at != opt.at) {
-    out.push_back(min);
-    between(min.at, opt.at, out);
-  }
-  out.push_back(opt);
-  if (max.at != opt.at) {
-    between(opt.at, max.at, out);
-    out.push_back(max);
+  for (size_t i = 0; i < line.size(); ++i) {
+    if (i > 0) between(line[i - 1], line[i], out);
+    out.push_back({line[i], {}, line[i] == opt});
   }
   // Where a symbol has one value at several neighbours they share its interval.
-  for (const auto& [name, least] : min.at)
+  for (const auto& [name, least] : min)
     for (size_t i = 0; i < out.size();) {
       size_t end = i + 1;
       while (end < out.size() && out[end].at[name] == out[i].at[name]) ++end;
       const int64_t value = out[i].at[name];
       const int64_t low = i == 0 ? least : geometric_mean(out[i - 1].at[name], value);
-      const int64_t high = end == out.size() ? max.at[name] : geometric_mean(value, out[end].at[name]);
+      const int64_t high = end == out.size() ? max[name] : geometric_mean(value, out[end].at[name]);
       // A midpoint belongs to the lower neighbour, unless it is the upper one's own value.
       const Interval own{i == 0 ? low : std::min(low + 1, value), end == out.size() ? high : std::max(value, std::min(high, out[end].at[name] - 1))};
       for (; i < end; ++i) out[i].when[name] = own;

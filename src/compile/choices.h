@@ -14,7 +14,7 @@ struct TunedPoint {
 };
 
 /// The plan's ranges on one line from all symbols' min over opt to max, with points between where
-/// neighbours lie more than a factor of 6 apart. Neighbours meet at their geometric midpoints. A
+/// neighbours lie more than a factor of 6 apart. Opts of further sets of ranges join the line where they lie on it. Neighbours meet at their geometric midpoints. A
 /// plan without ranges has the one point opt.
 std::vector<TunedPoint> tuned_points(const Plan& plan);
 

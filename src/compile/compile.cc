@@ -47,7 +47,9 @@ class Build {
  public:
   Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels)
       : imported_(imported), options_(options), report_(report), workers_(worker_count(options.threads)), gpu_(gpu_target(options)),
-        cache_(options.timing_cache, timing_key(this_machine(), workers_)), kernels_{.all = kernels, .off = {}}, references_(imported) {}
+        cache_(options.timing_cache, timing_key(this_machine(), workers_)), kernels_{.all = kernels, .off = {}}, references_(imported) {
+    if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
+  }
 
   Plan run() {
     for (;;) {
@@ -78,6 +80,7 @@ class Build {
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
     Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
+    add_profiles(plan, imported_, options_.profiles);
     if (gpu_) add_gpu_code(plan, *gpu_);
     count_kernels(plan, report_);
     for (std::string& line : account_of_attentions(imported_, graph)) report_.lines.push_back(std::move(line));

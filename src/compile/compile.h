@@ -17,6 +17,14 @@ struct GpuTarget;
 /// others get their bounds. Throws Error(usage) that lists the dynamic extents that have no range,
 /// with a ready `--shapes` argument. Returns the opt value of every symbol.
 Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>& shapes);
+/// The smallest ranges that hold all sets, with the opt of the first. Throws Error(usage) when sets
+/// name different inputs or ranks.
+std::map<std::string, ShapeRange> hull_of(const std::vector<std::map<std::string, ShapeRange>>& profiles);
+/// The sets of ranges that a plan was built for; empty when there is one.
+std::vector<std::map<std::string, ShapeRange>> profiles_of(const Plan& plan);
+/// Keeps the sets of ranges apart in the plan's symbols; `imported` is the graph before shapes were
+/// applied. Does nothing for fewer than two.
+void add_profiles(Plan& plan, const ir::Graph& imported, const std::vector<std::map<std::string, ShapeRange>>& profiles);
 
 /// The ranges that a plan was built for, by input.
 std::map<std::string, ShapeRange> ranges_of(const Plan& plan);

@@ -235,7 +235,8 @@ void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels, 
 
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels,
                std::vector<std::string>& account, const GpuTarget* gpu) {
-  // Each round dissolves what was refused; bodies shrink, so the rounds end.
+  // Each round takes the next body of what was refused, or dissolves it; bodies become fewer and
+  // smaller, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;
     const std::vector<StorageChange> storage = gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
@@ -244,7 +245,12 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
     if (refused.empty()) return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
     restore_storage(graph, storage);
     for (const Refused& r : refused) {
-      const ir::Node& node = r.graph->node(r.node);
+      ir::Node& node = r.graph->node(r.node);
+      if (node.bodies.size() > 1) {  // another form of the same meaning, before none
+        account.push_back(fmt::format("another form of {}: '{}' because {}", node.family, printable(node.name), r.why));
+        node.bodies.erase(node.bodies.begin());
+        continue;
+      }
       account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));
       passes::dissolve_refused(*r.graph, r.node);
     }

@@ -81,6 +81,47 @@ Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>&
   return opt;
 }
 
+std::map<std::string, ShapeRange> hull_of(const std::vector<std::map<std::string, ShapeRange>>& profiles) {
+  std::map<std::string, ShapeRange> out = profiles.at(0);
+  for (const auto& profile : profiles) {
+    require(profile.size() == out.size(), Code::usage, "--shapes: one set of ranges names {} inputs, another {}", out.size(), profile.size());
+    for (const auto& [name, range] : profile) {
+      const auto at = out.find(name);
+      require(at != out.end() && at->second.min.size() == range.min.size(), Code::usage,
+              "--shapes: the sets of ranges differ in input '{}' or its rank", printable(name));
+      for (size_t i = 0; i < range.min.size(); ++i) {
+        at->second.min[i] = std::min(at->second.min[i], range.min[i]);
+        at->second.max[i] = std::max(at->second.max[i], range.max[i]);
+      }
+    }
+  }
+  return out;
+}
+
+void add_profiles(Plan& plan, const ir::Graph& imported, const std::vector<std::map<std::string, ShapeRange>>& profiles) {
+  if (profiles.size() < 2) return;
+  for (const auto& profile : profiles) {
+    ir::Graph graph = imported.clone();
+    const Bindings opt = apply_shapes(graph, profile);
+    for (PlanSymbol& s : plan.symbols) {
+      if (s.kind != PlanSymbol::Kind::input) continue;
+      const auto left = graph.symbols.find(s.name);
+      if (left != graph.symbols.end()) {
+        s.profiles.push_back({left->second.range.low, opt.at(s.name), left->second.range.high});
+        continue;
+      }
+      for (ir::ValueId in : imported.inputs) {  // one value in this set: some input says which
+        const ir::Value& value = imported.value(in);
+        for (size_t d = 0; d < value.shape.size(); ++d)
+          if (value.shape[d] == Expr::symbol(s.name) && s.profiles.size() < static_cast<size_t>(&profile - profiles.data()) + 1) {
+            const int64_t only = profile.at(value.name).opt[d];
+            s.profiles.push_back({only, only, only});
+          }
+      }
+    }
+  }
+}
+
 std::map<std::string, ShapeRange> ranges_of(const Plan& plan) {
   const Bindings min = symbols_at(plan, &PlanSymbol::min), opt = symbols_at(plan, &PlanSymbol::opt),
                  max = symbols_at(plan, &PlanSymbol::max);
@@ -88,6 +129,26 @@ std::map<std::string, ShapeRange> ranges_of(const Plan& plan) {
   for (const PlanTensorInfo& in : plan.inputs) {
     const Shape& dims = plan.values.at(static_cast<size_t>(in.value)).dims;
     out[in.name] = {eval(dims, min), eval(dims, opt), eval(dims, max)};
+  }
+  return out;
+}
+
+std::vector<std::map<std::string, ShapeRange>> profiles_of(const Plan& plan) {
+  size_t sets = 0;
+  for (const PlanSymbol& s : plan.symbols) sets = std::max(sets, s.profiles.size());
+  std::vector<std::map<std::string, ShapeRange>> out(sets);
+  for (size_t p = 0; p < sets; ++p) {
+    const auto at = [&](int64_t PlanSymbol::Profile::*pick) {
+      Bindings values;
+      for (const PlanSymbol& s : plan.symbols)
+        if (s.kind == PlanSymbol::Kind::input) values[s.name] = s.profiles.at(p).*pick;
+      return values;
+    };
+    const Bindings min = at(&PlanSymbol::Profile::min), opt = at(&PlanSymbol::Profile::opt), max = at(&PlanSymbol::Profile::max);
+    for (const PlanTensorInfo& in : plan.inputs) {
+      const Shape& dims = plan.values.at(static_cast<size_t>(in.value)).dims;
+      out[p][in.name] = {eval(dims, min), eval(dims, opt), eval(dims, max)};
+    }
   }
   return out;
 }

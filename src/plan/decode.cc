@@ -76,7 +76,11 @@ class Decoder {
     read_.each(t_.symbols(), [&](const fb::Symbol* s) {
       plan.symbols.push_back({text(s->name()),
                               to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
-                              s->opt(), s->max(), expr(s->bound())});
+                              s->opt(), s->max(), expr(s->bound()), {}});
+      const auto* numbers = s->profiles();
+      require(!numbers || numbers->size() % 3 == 0, Code::bad_input, "{} numbers for ranges of three", numbers ? numbers->size() : 0);
+      for (uint32_t i = 0; numbers && i < numbers->size(); i += 3)
+        plan.symbols.back().profiles.push_back({numbers->Get(i), numbers->Get(i + 1), numbers->Get(i + 2)});
     });
     read_.each(t_.guards(), [&](const fb::Guard* g) {
       plan.guards.push_back({expr(g->a()), expr(g->b())});

@@ -17,6 +17,13 @@ struct PlanSymbol {
   enum class Kind : uint8_t { input, bind, data } kind = Kind::input;
   int64_t min = 1, opt = 1, max = 1;  ///< of input symbols
   Expr bound;                         ///< largest value of a data symbol
+  /// Several sets of ranges, of which a binding must fit one; min and max are then their hull, opt is
+  /// the first one's. All input symbols have as many; none: one set.
+  struct Profile {
+    int64_t min = 1, opt = 1, max = 1;
+    bool operator==(const Profile&) const = default;
+  };
+  std::vector<Profile> profiles;
 };
 
 /// A piece of memory. Arena buffers live from `first` to `last` step (indices in Plan::step order,

@@ -43,6 +43,7 @@ class Checker {
  private:
   void symbols() {
     std::set<std::string> all;
+    const PlanSymbol* first = nullptr;
     for (const PlanSymbol& s : plan_.symbols) {
       const std::string shown = printable(s.name);
       require(is_name(s.name), Code::bad_input, "'{}' is no name for a symbol", shown);
@@ -52,6 +53,13 @@ class Checker {
               Code::bad_input, "symbol '{}': range {}..{}..{} is not 0 <= min <= opt <= max <= {}",
               shown, s.min, s.opt, s.max, kMaxExtent);
       names_.insert(s.name);
+      if (s.kind != PlanSymbol::Kind::input) continue;
+      if (!first) first = &s;
+      require(s.profiles.size() == first->profiles.size(), Code::bad_input, "symbol '{}' has {} ranges, '{}' {}", shown,
+              s.profiles.size(), printable(first->name), first->profiles.size());
+      for (const PlanSymbol::Profile& p : s.profiles)
+        require(s.min <= p.min && p.min <= p.opt && p.opt <= p.max && p.max <= s.max, Code::bad_input,
+                "symbol '{}': range {}..{}..{} in {}..{}", shown, p.min, p.opt, p.max, s.min, s.max);
     }
     // Bounds use input symbols and earlier data symbols, so that they can be evaluated in order.
     for (const PlanSymbol& s : plan_.symbols) {

@@ -115,6 +115,7 @@ class Executor {
 
   void solve_symbols();
   void match_inputs(Bindings& symbols) const;
+  void match_profile(const Bindings& symbols) const;
   void use_binding();
   void prepare_memory();
   void poison();

@@ -72,6 +72,40 @@ void Executor::match_inputs(Bindings& symbols) const {
   }
 }
 
+// Of several sets of ranges one must fit. When none does, the one that fits most extents says what
+// is wrong.
+void Executor::match_profile(const Bindings& symbols) const {
+  std::vector<const PlanSymbol*> ranged;
+  for (const PlanSymbol& s : plan().symbols)
+    if (s.kind == PlanSymbol::Kind::input && !s.profiles.empty()) ranged.push_back(&s);
+  if (ranged.empty()) return;
+  const auto fits = [&](const PlanSymbol& s, size_t p) {
+    const int64_t value = symbols.find(s.name)->second;
+    return s.profiles[p].min <= value && value <= s.profiles[p].max;
+  };
+  size_t nearest = 0, most = 0;
+  std::string all;
+  for (size_t p = 0; p < ranged[0]->profiles.size(); ++p) {
+    size_t fitting = 0;
+    for (const PlanSymbol* s : ranged) {
+      fitting += fits(*s, p);
+      const PlanSymbol::Profile& r = s->profiles[p];
+      all += fmt::format("{}{} {}..{}", s == ranged[0] ? (p ? "; or " : "") : ", ", printable(s->name), r.min, r.max);
+    }
+    if (fitting == ranged.size()) return;
+    if (p == 0 || fitting > most) nearest = p, most = fitting;
+  }
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const Shape& shape = plan().values[plan().inputs[i].value].dims;
+    for (size_t axis = 0; axis < shape.size(); ++axis)
+      for (const PlanSymbol* s : ranged)
+        require(!(shape[axis] == Expr::symbol(s->name)) || fits(*s, nearest), Code::bad_input,
+                "input '{}' {}: dimension {} ({}) is {}; the plan allows {}: build it for the ranges you need with --shapes",
+                printable(plan().inputs[i].name), to_string(inputs_[i].dims), axis, printable(s->name), inputs_[i].dims[axis], all);
+  }
+  fail(Code::bad_input, "the input shapes fit none of the plan's ranges: {}", all);
+}
+
 void Executor::solve_symbols() {
   const Plan& p = plan();
   for (size_t i = 0; i < inputs_.size(); ++i)
@@ -90,6 +124,7 @@ void Executor::solve_symbols() {
     }
   }
   match_inputs(symbols);
+  match_profile(symbols);
   wanted_ = std::move(symbols);
 }
 
