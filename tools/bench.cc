@@ -38,14 +38,26 @@ double percentile(const std::vector<double>& sorted, double p) {
   return sorted[static_cast<size_t>(std::max(n - 1 - std::floor((1 - p) * n), 0.0))];
 }
 
-NamedTensors inputs_for(const LoadedPlan& plan, const Options& o, const std::map<std::string, ShapeRange>& shapes) {
-  if (!o.inputs.empty()) return read_tensors(o.inputs);
+NamedTensors random_inputs(const LoadedPlan& plan, const std::map<std::string, ShapeRange>& shapes) {
   NamedTensors out;
   for (const TensorSpec& spec : plan.inputs()) {
     const auto given = shapes.find(spec.name);
     out.emplace_back(spec.name, random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, 1));
   }
   return out;
+}
+
+// The names of --shapes are checked here for plans; a build checks them itself.
+void check_names(const LoadedPlan& plan, const std::map<std::string, ShapeRange>& shapes) {
+  for (const auto& [name, range] : shapes) {
+    std::string valid;
+    bool known = false;
+    for (const TensorSpec& spec : plan.inputs()) {
+      known |= spec.name == name;
+      valid += fmt::format("{}'{}'", valid.empty() ? "" : ", ", printable(spec.name));
+    }
+    if (!known) throw Error(Code::usage, fmt::format("--shapes names the input '{}'; the plan's inputs are {}", printable(name), valid));
+  }
 }
 
 void set_inputs(Session& session, const NamedTensors& inputs) {
@@ -101,11 +113,15 @@ void print_layers(const LoadedPlan& plan, const NamedTensors& inputs, const Opti
 }
 
 void run(const Options& o) {
-  const auto shapes = parse_shapes(o.shapes);
+  auto shapes = parse_shapes(o.shapes);
+  NamedTensors inputs = o.inputs.empty() ? NamedTensors{} : read_tensors(o.inputs);
+  const bool is_built = is_plan(o.model);
+  if (!is_built) add_shapes(inputs, shapes);
   const auto load = Clock::now();
-  const LoadedPlan plan = load_model(o.model, shapes, o.threads);
+  const LoadedPlan plan = is_built ? LoadedPlan::load(o.model) : build_in_memory(Graph::import_onnx(o.model), shapes, o.threads);
   const double load_ms = ms_since(load);
-  const NamedTensors inputs = inputs_for(plan, o, shapes);
+  check_names(plan, shapes);
+  if (inputs.empty()) inputs = random_inputs(plan, shapes);
   std::vector<std::vector<double>> streams(static_cast<size_t>(o.streams));
   const auto wall = Clock::now();
   std::vector<std::thread> threads;
@@ -128,7 +144,8 @@ void run(const Options& o) {
   fmt::print("=== Performance summary ===\nThroughput: {:.4g} qps\n", qps);
   fmt::print("Latency: min = {:.4g} ms, max = {:.4g} ms, mean = {:.4g} ms, median = {:.4g} ms, percentile(90%) = {:.4g} ms, percentile(95%) = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
              all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.95), percentile(all, 0.99));
-  fmt::print("Total Host Walltime: {:.4g} s\nLoad: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s, load_ms, peak_mib, all.size(), o.streams);
+  fmt::print("Total Host Walltime: {:.4g} s\n{}: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s,
+             is_built ? "Load" : "Build and load", load_ms, peak_mib, all.size(), o.streams);
   if (!device.empty()) fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n", device.front(), percentile(device, 0.5), percentile(device, 0.99));
   if (o.layers) print_layers(plan, inputs, o);
   if (o.json.empty()) return;
@@ -144,12 +161,12 @@ void run(const Options& o) {
 void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* bench = app.add_subcommand("bench", "time a plan or an ONNX model");
-  bench->add_option("model", o->model, "plan or ONNX file")->required();
-  bench->add_option("--inputs", o->inputs, "tensors by name (.npz); without it random ones");
+  bench->add_option("model,--loadEngine,--onnx", o->model, "plan or ONNX file")->required();
+  bench->add_option("--inputs,--load-inputs", o->inputs, "tensors by name (.npz); without it random ones");
   bench->add_option("--shapes", o->shapes, "INPUT:DIMS to run at");
   bench->add_option("--threads", o->threads, "workers of a stream; 0: one per processor")->check(CLI::Range(0, 1024));
   bench->add_option("--streams,--infStreams", o->streams, "sessions at a time")->check(CLI::Range(1, 64));
-  bench->add_option("--warmUp", o->warmup_ms, "milliseconds")->check(CLI::Range(0.0, 3.6e6))->capture_default_str();
+  bench->add_option("--warmUp,--warmup", o->warmup_ms, "milliseconds")->check(CLI::Range(0.0, 3.6e6))->capture_default_str();
   bench->add_option("--duration", o->seconds, "seconds, at least")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
   bench->add_option("--iterations", o->iterations, "at least")->check(CLI::Range(1, 100000000))->capture_default_str();
   bench->add_option("--json", o->json, "file for the figures");

@@ -5,6 +5,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include <filesystem>
+
+#include "tools/account.h"
 #include "tools/cli.h"
 #include "vitrail/file.h"
 
@@ -26,22 +29,11 @@ std::map<std::string, ShapeRange> ranges(const BuildArguments& o) {
   return out;
 }
 
-void print_account(const BuildReport& r) {
-  fmt::print("nodes {} -> {}, {} steps\n", r.nodes_before, r.nodes_after, r.steps);
-  for (const auto& [family, count] : r.kernels) fmt::print("  {:5} {}\n", count, family);
-  for (const std::string& line : r.lines) fmt::print("{}\n", line);
-  fmt::print("weights {:.1f} MiB\n", static_cast<double>(r.weight_bytes) / 1048576.0);
-  if (!r.verification.empty()) {
-    fmt::print("verified against the float32 reference:\n  {:<44} {:>10} {:>10} {:>10} {:>12} {:>9}\n", "output, shapes", "abs max", "abs mean", "abs median", "cosine", "SQNR dB");
-    for (const CheckRow& row : r.verification)
-      fmt::print("  {:<44} {:>10.3g} {:>10.3g} {:>10.3g} {:>12.9f} {:>9.1f}{}\n", row.output + ", " + row.at, row.abs_max, row.abs_mean,
-                 row.abs_median, row.cosine, row.sqnr_db, row.ok ? "" : "  FAILED");
-  } else {
-    fmt::print("not verified (--verify off)\n");
-  }
-}
-
 }  // namespace
+
+void require_output(const BuildArguments& o) {
+  if (o.output.empty()) throw Error(Code::usage, "say where the plan shall go: -o PLAN.vitrail");
+}
 
 void build_plan(const Graph& graph, BuildArguments& o) {
   if (auto given = ranges(o); !given.empty()) {
@@ -65,13 +57,13 @@ void build_plan(const Graph& graph, BuildArguments& o) {
 }
 
 void add_build_options(CLI::App* build, BuildArguments* o) {
-  build->add_option("-o,--output,--saveEngine", o->output, "plan to write")->required();
+  build->add_option("-o,--output,--saveEngine,--save-engine", o->output, "plan to write");
   build->add_option("--shapes", o->shapes, "INPUT:DIMS, each extent N or min..opt..max");
   build->add_option("--minShapes,--trt-min-shapes", o->min_shapes, "least extents");
   build->add_option("--optShapes,--trt-opt-shapes", o->opt_shapes, "extents tuned for");
   build->add_option("--maxShapes,--trt-max-shapes", o->max_shapes, "greatest extents");
   build->add_option("--threads", o->build.threads, "workers; 0: one per processor")->check(CLI::Range(0, 1024));
-  build->add_option("--timing-cache,--timingCacheFile", o->build.timing_cache, "file of earlier timings");
+  build->add_option("--timing-cache,--timingCacheFile,--load-timing-cache,--save-timing-cache", o->build.timing_cache, "file of earlier timings");
   build->add_option("--budget", o->build.budget_seconds, "seconds for tuning")->check(CLI::Range(0.0, 86400.0));
   build->add_flag("--deterministic", o->build.deterministic, "equal inputs, equal bytes");
   build->add_option("--verify", o->verify, "off, fast or full")->check(CLI::IsMember({"off", "fast", "full"}))->capture_default_str();
@@ -82,6 +74,8 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_flag("--bf16", o->bf16, "GPU: the same in bfloat16");
   build->add_flag("--tf32", o->build.tf32, "GPU: float32 products may round their factors to TF32");
   build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
+  // What these of trtexec ask for is so in any case.
+  build->add_flag("--skipInference,--stronglyTyped,--strongly-typed", o->as_always, "as always: only a build, types as in the model");
   build->add_flag("-q,--quiet", o->quiet, "no progress, no account");
 }
 
@@ -92,10 +86,13 @@ void add_build(CLI::App& app) {
   };
   auto o = std::make_shared<Options>();
   CLI::App* build = app.add_subcommand("build", "ONNX model to a verified plan");
-  build->add_option("model,--onnx", o->model, "ONNX file, or a plan to build again")->required();
+  build->add_option("model,--onnx", o->model, "ONNX file, or a plan to build again");
   add_build_options(build, &o->build);
   build->callback([o] {
-    require_distinct(o->model, o->build.output);
+    const std::string& plan = o->build.output;
+    if (o->model.empty()) throw Error(Code::usage, "give the model: vitrail build MODEL.onnx -o PLAN.vitrail");
+    require_distinct(o->model, plan);
+    require_output(o->build);
     if (!is_plan(o->model)) return build_plan(Graph::import_onnx(o->model), o->build);
     const BuildOptions old = options_of_plan(o->model);  // the plan's promises stay, unless others are asked for
     o->build.build.shapes = old.shapes;

@@ -120,15 +120,29 @@ void add_device(CLI::App& app, std::string& device) {
 
 bool is_plan(const std::string& path) {
   constexpr std::string_view kMagic = "\x89VTR";
+  const auto by_name = [&] { return path.ends_with(".vitrail"); };
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return by_name();  // opening a pipe would wait
   std::ifstream file(path, std::ios::binary);
   char head[kMagic.size()] = {};
-  if (!std::filesystem::is_regular_file(path) || !file.read(head, sizeof head)) return path.ends_with(".vitrail");
+  if (!file.read(head, sizeof head)) return by_name();
   return std::string_view(head, sizeof head) == kMagic;
 }
 
-LoadedPlan load_model(const std::string& path, const std::map<std::string, ShapeRange>& shapes, int threads) {
-  if (is_plan(path)) return LoadedPlan::load(path);
-  const Graph model = Graph::import_onnx(path);
+void widen(std::map<std::string, ShapeRange>& shapes, const std::string& input, const Dims& dims) {
+  const auto [at, fresh] = shapes.emplace(input, ShapeRange{dims, dims, dims});
+  ShapeRange& range = at->second;
+  if (fresh || range.min.size() != dims.size()) return;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    range.min[i] = std::min(range.min[i], dims[i]);
+    range.max[i] = std::max(range.max[i], dims[i]);
+  }
+}
+void add_shapes(const NamedTensors& inputs, std::map<std::string, ShapeRange>& shapes) {
+  for (const auto& [name, t] : inputs) shapes.emplace(name, ShapeRange{t.dims(), t.dims(), t.dims()});
+}
+
+LoadedPlan build_in_memory(const Graph& model, const std::map<std::string, ShapeRange>& shapes, int threads) {
   BuildOptions options;
   options.shapes = shapes;
   options.threads = threads;

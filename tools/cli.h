@@ -35,9 +35,13 @@ std::pair<int64_t, int64_t> parse_size(const std::string& text);
 void add_device(CLI::App& app, std::string& device);
 /// By its first bytes; by its name when it cannot be read.
 bool is_plan(const std::string& path);
-/// A plan, or an ONNX model built into one that is kept in memory only.
-LoadedPlan load_model(const std::string& path, const std::map<std::string, ShapeRange>& shapes,
-                      int threads);
+/// A plan of the model that leaves no file behind; not verified, not tuned.
+LoadedPlan build_in_memory(const Graph& model, const std::map<std::string, ShapeRange>& shapes,
+                           int threads);
+/// The shapes of `inputs` for those that have none yet, so that a model can be built for them.
+void add_shapes(const NamedTensors& inputs, std::map<std::string, ShapeRange>& shapes);
+/// Makes the range of an input reach to `dims`, too.
+void widen(std::map<std::string, ShapeRange>& shapes, const std::string& input, const Dims& dims);
 /// A dense copy of a session's output.
 Tensor copy_of(const TensorView& view);
 /// "1x3x224x224"

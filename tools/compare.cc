@@ -82,6 +82,11 @@ bool compare_outputs(const Side& side, const NamedTensors& got, const NamedTenso
 void run(const Options& o) {
   std::vector<Side> sides;
   for (const std::string& text : o.sides) sides.push_back(parse_side(text, o.runtime, o.double_reference ? DType::f64 : DType::f32));
+  if (sides.size() == 1) {
+    const Side& plan = sides[0];
+    if (plan.kind != Side::Kind::plan) throw Error(Code::usage, fmt::format("'{}' alone: give two or more to compare; only a plan can be compared with the model it keeps", printable(plan.path)));
+    sides.push_back({Side::Kind::reference, plan.path, fmt::format("the {} reference on the model it keeps", o.double_reference ? "float64" : "float32"), o.double_reference ? DType::f64 : DType::f32});
+  }
   const NamedTensors inputs = o.inputs.empty() ? random_inputs(sides, parse_shapes(o.shapes), o.seed) : read_tensors(o.inputs);
   const Side& last = sides.back();
   const NamedTensors reference = outputs_of(last, inputs, o.threads);
@@ -103,7 +108,7 @@ void run(const Options& o) {
 void add_compare(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* compare = app.add_subcommand("compare", "outputs of plans, ONNX models and files; the last is the reference");
-  compare->add_option("sides", o->sides, "two or more of .vitrail, .onnx (by the reference), onnxruntime:FILE.onnx, .npz, .npy")->required()->expected(2, 16);
+  compare->add_option("sides", o->sides, "two or more of .vitrail, .onnx (by the reference), onnxruntime:FILE.onnx, .npz, .npy; or a plan alone, against the model it keeps")->required()->expected(1, 16);
   compare->add_option("--inputs,--load-inputs", o->inputs, "tensors by name (.npz)");
   compare->add_option("--seed", o->seed, "of random inputs")->capture_default_str();
   compare->add_option("--shapes", o->shapes, "INPUT:DIMS of random inputs");

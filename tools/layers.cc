@@ -13,7 +13,7 @@ namespace vitrail::cli {
 nlohmann::ordered_json compare_layers(const Side& plan, const Side& model, const NamedTensors& inputs, const StepOptions& options, size_t worst) {
   if (plan.kind != Side::Kind::plan || (model.kind != Side::Kind::reference && model.kind != Side::Kind::onnxruntime))
     throw Error(Code::usage, fmt::format("--layers compares a plan with the ONNX model it was built from; found '{}' and '{}'", plan.name, model.name));
-  std::vector<StepDifference> steps = compare_steps(plan.path, Graph::import_onnx(model.path), inputs, options);
+  std::vector<StepDifference> steps = compare_steps(plan.path, model_of(model), inputs, options);
   const auto compared = static_cast<size_t>(std::count_if(steps.begin(), steps.end(), [](const auto& s) { return s.compared; }));
   nlohmann::ordered_json told = nlohmann::ordered_json::array();
   for (const StepDifference& s : steps)

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "tools/cli.h"
+#include "tools/unknown.h"
 #include "vitrail/file.h"
 
 namespace {
@@ -20,6 +21,17 @@ void interrupted(int signal) {
   _exit(kSignalled + signal);
 }
 
+// What the command line got wrong, in one line.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (!unknown.empty()) return vitrail::cli::explain_unknown(*command, unknown);
+  std::string name = command->get_name();
+  if (command->get_parent() && command->get_parent()->get_parent()) name = command->get_parent()->get_name() + " " + name;
+  return fmt::format("{}; see {}{} --help", vitrail::printable(error.what(), 400), command == &app ? "" : "vitrail ", name);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -29,7 +41,6 @@ int main(int argc, char** argv) {
   CLI::App app{"Vitrail: build, check and run plans of vision models", "vitrail"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "vitrail 0.1.0");
-  app.failure_message(CLI::FailureMessage::help);
   vitrail::cli::add_zoo(app);
   vitrail::cli::add_build(app);
   vitrail::cli::add_run(app);
@@ -39,8 +50,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    fmt::print(stderr, "vitrail: {}\n", explain(app, error));
+    return static_cast<int>(vitrail::Code::usage);
   } catch (const vitrail::Error& error) {
     fmt::print(stderr, "vitrail: {}\n", error.what());
     return static_cast<int>(error.code);

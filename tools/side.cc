@@ -57,10 +57,12 @@ NamedTensors random_inputs(const std::vector<Side>& sides, const std::map<std::s
   return out;
 }
 
+Graph model_of(const Side& side) { return is_plan(side.path) ? Graph::from_plan(side.path) : Graph::import_onnx(side.path); }
+
 NamedTensors outputs_of(const Side& side, const NamedTensors& inputs, int threads) {
   switch (side.kind) {
     case Side::Kind::outputs: return read_tensors(side.path);
-    case Side::Kind::reference: return run_reference(Graph::import_onnx(side.path), inputs, side.precision);
+    case Side::Kind::reference: return run_reference(model_of(side), inputs, side.precision);
     case Side::Kind::onnxruntime: return run_onnxruntime(side.path, inputs);
     case Side::Kind::plan: break;
   }

@@ -24,6 +24,9 @@ Side parse_side(const std::string& text, bool runtime, DType precision);
 /// Throws Error(usage) for a dynamic extent without one.
 NamedTensors random_inputs(const std::vector<Side>& sides, const std::map<std::string, ShapeRange>& shapes, uint64_t seed);
 
+/// The model of a reference side: the ONNX file, or what a plan keeps of the model it was built from.
+Graph model_of(const Side& side);
+
 /// Throws what loading and running throw; Error(unsupported) where Python lacks ONNX Runtime.
 NamedTensors outputs_of(const Side& side, const NamedTensors& inputs, int threads);
 

@@ -64,7 +64,10 @@ void add_zoo_build(CLI::App* zoo) {
   CLI::App* out = zoo->add_subcommand("build", "straight to a verified plan, the same as by way of ONNX");
   add_choice(out, &o->choice);
   add_build_options(out, &o->build);
-  out->callback([o] { build_plan(define(o->choice), o->build); });
+  out->callback([o] {
+    require_output(o->build);
+    build_plan(define(o->choice), o->build);
+  });
 }
 
 }  // namespace

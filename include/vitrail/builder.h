@@ -68,7 +68,7 @@ struct BuildReport {
   std::map<std::string, int> kernels;  ///< steps by family
   std::vector<std::string> lines;      ///< what was fused, what not and why
   std::vector<CheckRow> verification;
-  uint64_t weight_bytes = 0, arena_bytes = 0;
+  uint64_t weight_bytes = 0, arena_bytes = 0;  ///< arena: all working memory of a session at the opt shapes
   double seconds = 0;
 };
 

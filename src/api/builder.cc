@@ -10,8 +10,29 @@
 #include "compile/nvrtc.h"
 #include "ir/text.h"
 #include "plan/plan_file.h"
+#include "plan/validate.h"
+#include "runtime/executor.h"
 
 namespace vitrail {
+
+namespace {
+// Bytes that a session holds at the opt shapes; 0 where a symbol is known only when a session binds, and for plans
+// whose memory is a device's.
+uint64_t working_memory(const Plan& plan, int threads) {
+  if (plan.target != "cpu") return 0;
+  for (const PlanSymbol& s : plan.symbols)
+    if (s.kind == PlanSymbol::Kind::bind) return 0;
+  const Bindings opt = symbols_at(plan, &PlanSymbol::opt);
+  Executor executor({&plan, [](const Plan*) {}}, {.threads = threads});
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    const PlanValue& v = plan.values[static_cast<size_t>(plan.inputs[i].value)];
+    executor.set_input(i, v.dtype, eval(v.dims, opt), nullptr);
+  }
+  executor.bind();
+  const Executor::MemoryUse use = executor.memory();
+  return static_cast<uint64_t>(use.arena + use.scratch + use.outputs);
+}
+}  // namespace
 
 std::function<void(const std::string&, double)> show_progress() {
   struct Shown {
@@ -37,6 +58,7 @@ BuildReport build(const Graph& graph, const BuildOptions& options, const std::st
   const Plan plan = build_plan(graph.impl(), options, report);
   stage("writing", 0.97);
   save_plan(plan_path, plan);
+  report.arena_bytes = working_memory(plan, options.threads);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   stage("done", 1);
   return report;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/sniff.h"
 #include "plan/tables.h"
 #include "plan/validate.h"
 
@@ -169,7 +170,8 @@ Header read_header(Bytes file) {
           "this is a TensorRT engine, which only TensorRT can run; build a plan from the ONNX "
           "model it was made from");
   require(looks_like_plan(file), Code::bad_input,
-          "this is not a Vitrail plan; `vitrail build model.onnx -o model.vitrail` makes one");
+          "this is not a Vitrail plan but {}; `vitrail build model.onnx -o model.vitrail` makes one",
+          content_kind(file));
   require(file.size() >= sizeof(Header), Code::bad_input, "the plan is cut off after {} bytes",
           file.size());
   Header header;
