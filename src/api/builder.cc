@@ -4,35 +4,15 @@
 #include <algorithm>
 #include <chrono>
 
+#include "api/memory.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "compile/compile.h"
 #include "compile/nvrtc.h"
 #include "ir/text.h"
 #include "plan/plan_file.h"
-#include "plan/validate.h"
-#include "runtime/executor.h"
 
 namespace vitrail {
-
-namespace {
-// Bytes that a session holds at the opt shapes; 0 where a symbol is known only when a session binds, and for plans
-// whose memory is a device's.
-uint64_t working_memory(const Plan& plan, int threads) {
-  if (plan.target != "cpu") return 0;
-  for (const PlanSymbol& s : plan.symbols)
-    if (s.kind == PlanSymbol::Kind::bind) return 0;
-  const Bindings opt = symbols_at(plan, &PlanSymbol::opt);
-  Executor executor({&plan, [](const Plan*) {}}, {.threads = threads});
-  for (size_t i = 0; i < plan.inputs.size(); ++i) {
-    const PlanValue& v = plan.values[static_cast<size_t>(plan.inputs[i].value)];
-    executor.set_input(i, v.dtype, eval(v.dims, opt), nullptr);
-  }
-  executor.bind();
-  const Executor::MemoryUse use = executor.memory();
-  return static_cast<uint64_t>(use.arena + use.scratch + use.outputs);
-}
-}  // namespace
 
 std::function<void(const std::string&, double)> show_progress() {
   struct Shown {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "api/memory.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "kernels/kernel.h"
@@ -76,7 +77,7 @@ void steps_json(const Block& block, const InspectOptions& options, Json& out) {
 
 Json plan_json(const std::string& path, const InspectOptions& options) {
   const PlanFile file = load_plan_file(path);
-  Json out{{"kind", "plan"}, {"weight_bytes", file.weight_bytes}, {"source_bytes", file.source_bytes}, {"written", file.written}, {"targets", Json::array()}};
+  Json out{{"kind", "plan"}, {"weight_bytes", file.weight_bytes}, {"source_bytes", file.source_bytes}, {"content", file.content.str()}, {"written", file.written}, {"targets", Json::array()}};
   for (const auto& plan : file.targets) {
     Json t{{"target", plan->target}, {"model", plan->model_name}, {"tuned_for", plan->tuned_for}};
     const auto tensors = [&](const std::vector<PlanTensorInfo>& list) {
@@ -92,6 +93,9 @@ Json plan_json(const std::string& path, const InspectOptions& options) {
     t["ranges"] = Json::array();
     for (const PlanSymbol& s : plan->symbols)
       if (s.kind == PlanSymbol::Kind::input) t["ranges"].push_back({{"symbol", s.name}, {"min", s.min}, {"opt", s.opt}, {"max", s.max}});
+    t["model_hash"] = plan->model_hash;
+    t["working_bytes"] = working_memory(*plan);
+    t["retunable"] = !plan->source_graph.empty();
     t["metadata"] = plan->metadata;
     t["account"] = plan->account;
     t["verification"] = Json::array();
@@ -129,6 +133,9 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
     tensors_text(t["inputs"], "input ", out);
     tensors_text(t["outputs"], "output", out);
     for (const Json& r : t["ranges"]) out += fmt::format("range  {}: {}..{}..{}\n", r["symbol"].get<std::string>(), r["min"].get<int64_t>(), r["opt"].get<int64_t>(), r["max"].get<int64_t>());
+    if (t["working_bytes"].get<uint64_t>() > 0) out += fmt::format("working memory {:.1f} MiB at the opt shapes\n", t["working_bytes"].get<double>() / 1048576.0);
+    out += fmt::format("content {}{}{}\n", j["content"].get<std::string>(), j["written"].get<std::string>().empty() ? "" : ", written " + j["written"].get<std::string>(),
+                       t["retunable"].get<bool>() ? "; keeps the model, so `vitrail build` can tune it again" : "; keeps no model to tune again from");
     for (const Json& l : t["account"]) out += l.get<std::string>() + "\n";
     for (const Json& v : t["verification"])
       out += fmt::format("verified '{}' at {}: abs error max {:.3g} mean {:.3g} median {:.3g}, cosine {:.8f}\n", v["output"].get<std::string>(),
@@ -140,6 +147,8 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
         out += "  " + k["kernel"].get<std::string>();
         if (k.contains("microseconds") && k["microseconds"].get<double>() > 0) out += fmt::format(" {:.1f} us", k["microseconds"].get<double>());
       }
+      const auto sources = s["sources"].get<std::vector<std::string>>();
+      if (!sources.empty()) out += fmt::format("  <- {}{}", printable(sources[0]), sources.size() > 1 ? fmt::format(" and {} more", sources.size() - 1) : "");
       out += "\n";
       if (options.why && s.contains("refused"))
         for (const Json& line : s["tried"]) out += fmt::format("       tried {}\n", line.get<std::string>());

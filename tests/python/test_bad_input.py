@@ -138,11 +138,11 @@ def test_11_unknown_options_name_the_nearest(arguments, says):
 
 def test_11_options_of_the_neighbours_are_listed(model, out):
     line = refused(
-        *("build", "--onnx", model, f"--saveEngine={out}", "--fp16", "--memPoolSize=workspace:512"),
+        *("build", "--onnx", model, f"--saveEngine={out}", "--int8", "--memPoolSize=workspace:512"),
         *("--builderOptimizationLevel", 5, "--exportLayerInfo=x.json"),
         code=2,
     )
-    for option in ("--fp16", "--memPoolSize", "--builderOptimizationLevel", "--exportLayerInfo"):
+    for option in ("--int8", "--memPoolSize", "--builderOptimizationLevel", "--exportLayerInfo"):
         assert f"'{option}' (" in line
     refused("build", model, "-o", out, "--trt-outputs", "mark", "all", code=2, says="compare PLAN MODEL --layers")
 
