@@ -9,7 +9,8 @@ namespace {
 constexpr int kMostAlike = 4;
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
 
-// Lines that begin alike up to a name ("not fused as gemm: '...") are many in large models; `inspect` shows all.
+// Lines that begin alike up to a name ("not fused as gemm: '...") are many in large models;
+// `inspect` shows all.
 void print_lines(const std::vector<std::string>& lines) {
   std::map<std::string, int> alike;
   for (const std::string& line : lines) {
@@ -17,29 +18,39 @@ void print_lines(const std::vector<std::string>& lines) {
     if (count <= kMostAlike) fmt::print("{}\n", line);
   }
   for (const auto& [start, count] : alike)
-    if (count > kMostAlike) fmt::print("{}... {} more; vitrail inspect shows all\n", start, count - kMostAlike);
+    if (count > kMostAlike)
+      fmt::print("{}... {} more; vitrail inspect shows all\n", start, count - kMostAlike);
 }
 
 void print_verification(const std::vector<CheckRow>& rows) {
-  fmt::print("verified against the float32 reference:\n  {:<40} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>8}\n", "output, shapes", "abs max", "mean",
-             "median", "rel max", "mean", "median", "cosine", "SQNR dB");
+  fmt::print(
+      "verified against the float32 reference:\n  {:<40} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} "
+      "{:>11} {:>8}\n",
+      "output, shapes", "abs max", "mean", "median", "rel max", "mean", "median", "cosine",
+      "SQNR dB");
   for (const CheckRow& r : rows)
-    fmt::print("  {:<40} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>11.9f} {:>8.1f}{}\n", printable(r.output) + ", " + r.at, r.abs_max, r.abs_mean,
-               r.abs_median, r.rel_max, r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok ? "" : "  FAILED");
+    fmt::print(
+        "  {:<40} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>11.9f} {:>8.1f}{}\n",
+        printable(r.output) + ", " + r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max,
+        r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok ? "" : "  FAILED");
 }
 
 }  // namespace
 
 void print_account(const BuildReport& report) {
   fmt::print("nodes {} -> {}, {} steps:", report.nodes_before, report.nodes_after, report.steps);
-  for (const auto& [family, count] : report.kernels) fmt::print("{} {} {}", family == report.kernels.begin()->first ? "" : ",", count, family);
+  for (const auto& [family, count] : report.kernels)
+    fmt::print("{} {} {}", family == report.kernels.begin()->first ? "" : ",", count, family);
   fmt::print("\n");
   print_lines(report.lines);
   fmt::print("memory: weights {:.1f} MiB", mib(report.weight_bytes));
-  if (report.arena_bytes > 0) fmt::print(", working memory {:.1f} MiB at the opt shapes", mib(report.arena_bytes));
+  if (report.arena_bytes > 0)
+    fmt::print(", working memory {:.1f} MiB at the opt shapes", mib(report.arena_bytes));
   fmt::print("\n");
-  if (report.verification.empty()) fmt::print("not verified (--verify off)\n");
-  else print_verification(report.verification);
+  if (report.verification.empty())
+    fmt::print("not verified (--verify off)\n");
+  else
+    print_verification(report.verification);
 }
 
 }  // namespace vitrail::cli

@@ -7,8 +7,10 @@
 
 namespace vitrail::cli {
 
-/// Prints how each step of `plan` differs from the reference on `model`, the `worst` first (0: all, in
-/// order), and returns all of them. Throws Error(usage) when the sides are no plan and model.
-nlohmann::ordered_json compare_layers(const Side& plan, const Side& model, const NamedTensors& inputs, const StepOptions& options, size_t worst);
+/// Prints how each step of `plan` differs from the reference on `model`, the `worst` first (0: all,
+/// in order), and returns all of them. Throws Error(usage) when the sides are no plan and model.
+nlohmann::ordered_json compare_layers(const Side& plan, const Side& model,
+                                      const NamedTensors& inputs, const StepOptions& options,
+                                      size_t worst);
 
 }  // namespace vitrail::cli

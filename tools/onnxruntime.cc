@@ -45,7 +45,8 @@ int run_program(const std::vector<std::string>& words, const std::string& errors
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(),
+                                   O_WRONLY | O_CREAT | O_TRUNC, 0600);
   pid_t child = 0;
   const int failed = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -70,18 +71,27 @@ NamedTensors run_onnxruntime(const std::string& model, const NamedTensors& input
   const char* named = std::getenv("VITRAIL_PYTHON");
   const std::string python = named && *named ? named : "python3";
   const TemporaryFolder folder;
-  const std::string in = folder.at("inputs.npz"), out = folder.at("outputs.npz"), errors = folder.at("errors");
+  const std::string in = folder.at("inputs.npz"), out = folder.at("outputs.npz"),
+                    errors = folder.at("errors");
   write_tensors(in, inputs);
   const int status = run_program({python, "-c", kScript, model, in, out}, errors);
   if (status == -1 || status == 127)
-    throw Error(Code::unsupported, fmt::format("'{}' cannot be started, so there is no ONNX Runtime to compare with; set VITRAIL_PYTHON", python));
+    throw Error(Code::unsupported, fmt::format("'{}' cannot be started, so there is no ONNX "
+                                               "Runtime to compare with; set VITRAIL_PYTHON",
+                                               python));
   if (status == kNoRuntime)
-    throw Error(Code::unsupported, fmt::format("'{}' has no package onnxruntime; install it there (with numpy), or name another Python by VITRAIL_PYTHON", python));
-  if (status != 0) throw Error(Code::bad_input, fmt::format("ONNX Runtime on '{}': {}", printable(model), last_line(errors)));
+    throw Error(Code::unsupported,
+                fmt::format("'{}' has no package onnxruntime; install it there (with numpy), or "
+                            "name another Python by VITRAIL_PYTHON",
+                            python));
+  if (status != 0)
+    throw Error(Code::bad_input,
+                fmt::format("ONNX Runtime on '{}': {}", printable(model), last_line(errors)));
   const NamedTensors results = read_tensors(out);
   const auto names = Graph::import_onnx(model).outputs();
   NamedTensors named_results;
-  for (size_t i = 0; i < results.size(); ++i) named_results.emplace_back(names.at(i).name, results[i].second);
+  for (size_t i = 0; i < results.size(); ++i)
+    named_results.emplace_back(names.at(i).name, results[i].second);
   return named_results;
 }
 

@@ -22,7 +22,8 @@ struct PhotoOptions {
 class Photographs {
  public:
   /// Throws Error(usage) naming what neither the model nor the command line says.
-  Photographs(const std::string& model, const std::map<std::string, std::string>& metadata, const PhotoOptions& options);
+  Photographs(const std::string& model, const std::map<std::string, std::string>& metadata,
+              const PhotoOptions& options);
 
   /// Extents of the model's input for a photograph.
   Dims dims_of(const std::string& photo) const;

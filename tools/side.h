@@ -12,7 +12,7 @@ namespace vitrail::cli {
 
 struct Side {
   enum class Kind : uint8_t { plan, reference, onnxruntime, outputs } kind = Kind::plan;
-  std::string path, name;  ///< name: as shown
+  std::string path, name;        ///< name: as shown
   DType precision = DType::f32;  ///< of the reference
 };
 
@@ -22,9 +22,11 @@ Side parse_side(const std::string& text, bool runtime, DType precision);
 
 /// Random inputs as the first plan or model among the sides declares them, at `shapes` where given.
 /// Throws Error(usage) for a dynamic extent without one.
-NamedTensors random_inputs(const std::vector<Side>& sides, const std::map<std::string, ShapeRange>& shapes, uint64_t seed);
+NamedTensors random_inputs(const std::vector<Side>& sides,
+                           const std::map<std::string, ShapeRange>& shapes, uint64_t seed);
 
-/// The model of a reference side: the ONNX file, or what a plan keeps of the model it was built from.
+/// The model of a reference side: the ONNX file, or what a plan keeps of the model it was built
+/// from.
 Graph model_of(const Side& side);
 
 /// Throws what loading and running throw; Error(unsupported) where Python lacks ONNX Runtime.

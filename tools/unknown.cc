@@ -14,38 +14,66 @@ namespace {
 
 struct Neighbour {
   const char* instead;
-  std::vector<std::string_view> options;  ///< of trtexec and Polygraphy; "*" at the end: any that begin so
+  std::vector<std::string_view>
+      options;  ///< of trtexec and Polygraphy; "*" at the end: any that begin so
 };
 
 // What the neighbours have and this program has not, with what serves the purpose here.
 const std::vector<Neighbour>& neighbours() {
   static const std::vector<Neighbour> all = {
       {"plans compute in float32; other types come with the model's own Q/DQ and Cast nodes",
-       {"--fp16", "--bf16", "--fp8", "--int8", "--int4", "--best", "--tf32", "--fp-to-fp16", "--precisionConstraints", "--precision-constraints",
-        "--layerPrecisions", "--layerOutputTypes", "--layerDeviceTypes", "--layer-precisions", "--tensor-*", "--calib*", "--quantization"}},
-      {"inputs and outputs are dense, as the model declares them", {"--inputIOFormats", "--outputIOFormats", "--trt-config-*"}},
-      {"memory follows from the shapes, and a build's account tells how much", {"--memPoolSize", "--workspace", "--pool-limit", "--allocationStrategy",
-        "--persistentCacheRatio", "--useManagedMemory", "--allowWeightStreaming", "--weightStreamingBudget"}},
-      {"--budget SECONDS limits tuning", {"--builderOptimizationLevel", "--builder-optimization-level", "--maxTactics", "--max-tactics", "--avgTiming",
-        "--tilingOptimizationLevel", "--l2LimitForTiling", "--tuneBuildRoutes", "--tuningSearch", "--setBuildRoute", "--tacticSources", "--tactic-sources"}},
-      {"without --timing-cache nothing is cached", {"--noBuilderCache", "--noCompilationCache", "--errorOnTimingCacheMiss", "--error-on-timing-cache-miss"}},
-      {"a plan for the CPU runs on every x86-64", {"--versionCompatible", "--version-compatible", "--hardwareCompatibilityLevel",
-        "--hardware-compatibility-level", "--runtimePlatform", "--useRuntime", "--excludeLeanRuntime"}},
-      {"a new build of the same model takes its timings from --timing-cache", {"--refit*", "--stripWeights", "--strip-plan", "--stripAllWeights", "--dumpRefit", "--timeRefit"}},
-      {"`vitrail compare PLAN MODEL --layers` checks every step of the unchanged plan", {"--markDebug", "--mark-debug", "--markUnfusedTensorsAsDebugTensors",
-        "--saveDebugTensors", "--saveAllDebugTensors", "--trt-outputs", "--onnx-outputs", "--validate"}},
-      {"`vitrail compare A B --atol --rtol` is the check of accuracy", {"--loadRefOutputs", "--accuracyAlgorithm", "--accuracyThreshold", "--refPair",
+       {"--fp16", "--bf16", "--fp8", "--int8", "--int4", "--best", "--tf32", "--fp-to-fp16",
+        "--precisionConstraints", "--precision-constraints", "--layerPrecisions",
+        "--layerOutputTypes", "--layerDeviceTypes", "--layer-precisions", "--tensor-*", "--calib*",
+        "--quantization"}},
+      {"inputs and outputs are dense, as the model declares them",
+       {"--inputIOFormats", "--outputIOFormats", "--trt-config-*"}},
+      {"memory follows from the shapes, and a build's account tells how much",
+       {"--memPoolSize", "--workspace", "--pool-limit", "--allocationStrategy",
+        "--persistentCacheRatio", "--useManagedMemory", "--allowWeightStreaming",
+        "--weightStreamingBudget"}},
+      {"--budget SECONDS limits tuning",
+       {"--builderOptimizationLevel", "--builder-optimization-level", "--maxTactics",
+        "--max-tactics", "--avgTiming", "--tilingOptimizationLevel", "--l2LimitForTiling",
+        "--tuneBuildRoutes", "--tuningSearch", "--setBuildRoute", "--tacticSources",
+        "--tactic-sources"}},
+      {"without --timing-cache nothing is cached",
+       {"--noBuilderCache", "--noCompilationCache", "--errorOnTimingCacheMiss",
+        "--error-on-timing-cache-miss"}},
+      {"a plan for the CPU runs on every x86-64",
+       {"--versionCompatible", "--version-compatible", "--hardwareCompatibilityLevel",
+        "--hardware-compatibility-level", "--runtimePlatform", "--useRuntime",
+        "--excludeLeanRuntime"}},
+      {"a new build of the same model takes its timings from --timing-cache",
+       {"--refit*", "--stripWeights", "--strip-plan", "--stripAllWeights", "--dumpRefit",
+        "--timeRefit"}},
+      {"`vitrail compare PLAN MODEL --layers` checks every step of the unchanged plan",
+       {"--markDebug", "--mark-debug", "--markUnfusedTensorsAsDebugTensors", "--saveDebugTensors",
+        "--saveAllDebugTensors", "--trt-outputs", "--onnx-outputs", "--validate"}},
+      {"`vitrail compare A B --atol --rtol` is the check of accuracy",
+       {"--loadRefOutputs", "--accuracyAlgorithm", "--accuracyThreshold", "--refPair",
         "--check-error-stat", "--error-quantile", "--trt", "--pluginref", "--tf"}},
-      {"`vitrail inspect PLAN [--json]` shows layers, kernels and times", {"--dumpLayerInfo", "--exportLayerInfo", "--profilingVerbosity",
-        "--profiling-verbosity", "--dumpOptimizationProfile", "--dumpProfile", "--exportProfile", "--separateProfileRun", "--show", "--getPlanVersionOnly"}},
-      {"`vitrail run PLAN --inputs x.npz --outputs y.npz` runs tensors", {"--loadInputs", "--dumpOutput", "--exportOutput", "--dumpRawBindingsToFile",
-        "--save-inputs", "--save-outputs", "--load-outputs", "--data-loader-script", "--val-range"}},
-      {"`vitrail bench PLAN` measures", {"--iterations", "--warmUp", "--duration", "--infStreams", "--streams", "--avgRuns", "--percentile", "--exportTimes", "--idleTime",
-        "--sleepTime", "--useSpinWait", "--noSpinWait", "--useCudaGraph", "--noCudaGraph", "--exposeDMA", "--noDataTransfers", "--includeDataTransfers"}},
+      {"`vitrail inspect PLAN [--json]` shows layers, kernels and times",
+       {"--dumpLayerInfo", "--exportLayerInfo", "--profilingVerbosity", "--profiling-verbosity",
+        "--dumpOptimizationProfile", "--dumpProfile", "--exportProfile", "--separateProfileRun",
+        "--show", "--getPlanVersionOnly"}},
+      {"`vitrail run PLAN --inputs x.npz --outputs y.npz` runs tensors",
+       {"--loadInputs", "--dumpOutput", "--exportOutput", "--dumpRawBindingsToFile",
+        "--save-inputs", "--save-outputs", "--load-outputs", "--data-loader-script",
+        "--val-range"}},
+      {"`vitrail bench PLAN` measures",
+       {"--iterations", "--warmUp", "--duration", "--infStreams", "--streams", "--avgRuns",
+        "--percentile", "--exportTimes", "--idleTime", "--sleepTime", "--useSpinWait",
+        "--noSpinWait", "--useCudaGraph", "--noCudaGraph", "--exposeDMA", "--noDataTransfers",
+        "--includeDataTransfers"}},
       {"repeat --shapes for several ranges", {"--profile", "--useProfile", "--calibProfile"}},
-      {"plugins are not read by this version", {"--plugins", "--dynamicPlugins", "--staticPlugins", "--setPluginsToSerialize"}},
-      {"this program has one processor to build for", {"--useDLACore", "--allowGPUFallback", "--safe", "--device", "--maxAuxStreams", "--sparsity", "--preview"}},
-      {"`vitrail run` and `vitrail bench` take the plan as an argument", {"--loadEngine", "--load-engine"}},
+      {"plugins are not read by this version",
+       {"--plugins", "--dynamicPlugins", "--staticPlugins", "--setPluginsToSerialize"}},
+      {"this program has one processor to build for",
+       {"--useDLACore", "--allowGPUFallback", "--safe", "--device", "--maxAuxStreams", "--sparsity",
+        "--preview"}},
+      {"`vitrail run` and `vitrail bench` take the plan as an argument",
+       {"--loadEngine", "--load-engine"}},
   };
   return all;
 }
@@ -53,7 +81,9 @@ const std::vector<Neighbour>& neighbours() {
 const char* instead_of(const std::string& option) {
   for (const Neighbour& n : neighbours())
     for (std::string_view name : n.options)
-      if (name.ends_with('*') ? option.starts_with(name.substr(0, name.size() - 1)) : option == name) return n.instead;
+      if (name.ends_with('*') ? option.starts_with(name.substr(0, name.size() - 1))
+                              : option == name)
+        return n.instead;
   return nullptr;
 }
 
@@ -84,7 +114,8 @@ std::vector<std::string> names_of(const CLI::App& command) {
   std::vector<std::string> out;
   for (const CLI::Option* option : command.get_options())
     for (const std::string& name : option->get_lnames()) out.push_back("--" + name);
-  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; })) out.push_back(sub->get_name());
+  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+    out.push_back(sub->get_name());
   return out;
 }
 
@@ -99,8 +130,11 @@ std::string explain_unknown(const CLI::App& command, const std::vector<std::stri
     const std::string name = argument.substr(0, argument.find('='));
     const char* instead = option ? instead_of(name) : nullptr;
     const std::string like = instead ? "" : nearest(name, names_of(command));
-    out += fmt::format("{}{} '{}'{}", out.empty() ? "" : "; ", option ? "no option" : "unexpected argument", printable(name),
-                       instead ? fmt::format(" ({})", instead) : like.empty() ? "" : fmt::format(" (nearest: {})", like));
+    out += fmt::format("{}{} '{}'{}", out.empty() ? "" : "; ",
+                       option ? "no option" : "unexpected argument", printable(name),
+                       instead        ? fmt::format(" ({})", instead)
+                       : like.empty() ? ""
+                                      : fmt::format(" (nearest: {})", like));
   }
   const std::string called = command.get_parent() ? "vitrail " + command.get_name() : "vitrail";
   return fmt::format("{}; see {} --help", out, called);

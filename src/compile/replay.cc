@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each step of an unchanged plan, fed with the reference's values. Marking values as outputs instead would change
-// what is fused and with it what is measured.
+// Each step of an unchanged plan, fed with the reference's values. Marking values as outputs
+// instead would change what is fused and with it what is measured.
 #include "compile/replay.h"
 
 #include <algorithm>
@@ -16,17 +16,19 @@ namespace vitrail {
 namespace {
 
 // Runs the graph and keeps what is wanted and not known yet.
-void observe(const ir::Graph& graph, const std::vector<Tensor>& inputs, DType precision, std::set<std::string, std::less<>>& wanted,
-             ReferenceValues& known) {
+void observe(const ir::Graph& graph, const std::vector<Tensor>& inputs, DType precision,
+             std::set<std::string, std::less<>>& wanted, ReferenceValues& known) {
   const auto keep = [&](ir::ValueId id, const Tensor& t) {
     if (!id.valid() || !wanted.erase(graph.value(id).name)) return;
     known.emplace(graph.value(id).name, t);
   };
   for (size_t i = 0; i < inputs.size(); ++i) keep(graph.inputs[i], inputs[i]);
-  oracle::run(graph, inputs, {.precision = precision, .observe = [&](ir::NodeId id, const std::vector<Tensor>& outputs) {
-                                const ir::Node& node = graph.node(id);
-                                for (size_t i = 0; i < node.outputs.size(); ++i) keep(node.outputs[i], outputs[i]);
-                              }});
+  oracle::run(
+      graph, inputs,
+      {.precision = precision, .observe = [&](ir::NodeId id, const std::vector<Tensor>& outputs) {
+         const ir::Node& node = graph.node(id);
+         for (size_t i = 0; i < node.outputs.size(); ++i) keep(node.outputs[i], outputs[i]);
+       }});
 }
 
 // Replaces every fusion by its nodes, those inside fusions too.
@@ -67,10 +69,17 @@ std::map<int, size_t> top_steps(const Plan& plan) {
 class Replay {
  public:
   Replay(std::shared_ptr<const Plan> plan, const ReferenceValues& known, const StepOptions& options)
-      : plan_(std::move(plan)), known_(known), options_(options), executor_(plan_, {.threads = options.threads}), top_(top_steps(*plan_)) {
+      : plan_(std::move(plan)),
+        known_(known),
+        options_(options),
+        executor_(plan_, {.threads = options.threads}),
+        top_(top_steps(*plan_)) {
     for (const auto& [index, at] : top_) {
       const Step& step = plan_->steps[at];
-      steps_.push_back({.index = index, .step = step.name, .sources = step.sources, .restarted = is_discontinuous(step)});
+      steps_.push_back({.index = index,
+                        .step = step.name,
+                        .sources = step.sources,
+                        .restarted = is_discontinuous(step)});
     }
   }
 
@@ -87,7 +96,8 @@ class Replay {
     return at == top_.end() ? nullptr : &steps_[at->second];
   }
 
-  // With `alone` every step starts from the reference, otherwise only those behind which nothing is comparable.
+  // With `alone` every step starts from the reference, otherwise only those behind which nothing is
+  // comparable.
   void pass(bool alone) {
     RunHooks hooks;
     hooks.before = [&](int index, const Step& step) {
@@ -110,7 +120,9 @@ class Replay {
     if (value < 0) return nullptr;
     const PlanValue& v = plan_->values[static_cast<size_t>(value)];
     const auto found = known_.find(v.name);
-    return found != known_.end() && found->second.dims() == eval(v.dims, executor_.symbols()) ? &found->second : nullptr;
+    return found != known_.end() && found->second.dims() == eval(v.dims, executor_.symbols())
+               ? &found->second
+               : nullptr;
   }
 
   void feed(int value) {
@@ -118,14 +130,16 @@ class Replay {
     if (!t) return;
     const PlanValue& v = plan_->values[static_cast<size_t>(value)];
     const PlanBuffer::Kind kind = plan_->buffers[static_cast<size_t>(v.buffer)].kind;
-    if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output) executor_.write_value(value, t->cast(v.dtype));
+    if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output)
+      executor_.write_value(value, t->cast(v.dtype));
   }
 
   // Of several outputs the one that lies farthest away is told.
   void look(int value, StepDifference& step, bool alone) {
     const Tensor* wanted = reference(value);
     if (!wanted) return;
-    const Difference d = compare(executor_.read_value(value), *wanted, options_.atol, options_.rtol);
+    const Difference d =
+        compare(executor_.read_value(value), *wanted, options_.atol, options_.rtol);
     Difference& kept = alone ? step.alone : step.accumulated;
     const bool first = alone ? !step.compared : d.abs.max >= kept.abs.max;
     if (first || d.abs.max > kept.abs.max) {
@@ -145,7 +159,8 @@ class Replay {
 
 }  // namespace
 
-ReferenceValues reference_values(const ir::Graph& imported, const Plan& plan, const std::vector<Tensor>& inputs, DType precision) {
+ReferenceValues reference_values(const ir::Graph& imported, const Plan& plan,
+                                 const std::vector<Tensor>& inputs, DType precision) {
   std::set<std::string, std::less<>> wanted;
   for (const Step& step : plan.steps)
     for (const auto* list : {&step.inputs, &step.outputs})
@@ -154,7 +169,8 @@ ReferenceValues reference_values(const ir::Graph& imported, const Plan& plan, co
   ReferenceValues known;
   const ir::Graph graph = fused(imported, plan);
   observe(graph, inputs, precision, wanted, known);
-  // What kernels refused was dissolved when the plan was made, into a body of which this graph tells nothing.
+  // What kernels refused was dissolved when the plan was made, into a body of which this graph
+  // tells nothing.
   constexpr size_t kMostBodies = 2;
   for (size_t body = 0; body < kMostBodies && !wanted.empty(); ++body) {
     ir::Graph flat = graph.clone();
@@ -168,7 +184,9 @@ ReferenceValues reference_values(const ir::Graph& imported, const Plan& plan, co
   return known;
 }
 
-std::vector<StepDifference> replay_steps(const ir::Graph& imported, std::shared_ptr<const Plan> plan, const std::vector<Tensor>& inputs,
+std::vector<StepDifference> replay_steps(const ir::Graph& imported,
+                                         std::shared_ptr<const Plan> plan,
+                                         const std::vector<Tensor>& inputs,
                                          const StepOptions& options) {
   const ReferenceValues known = reference_values(imported, *plan, inputs, options.precision);
   return Replay(std::move(plan), known, options).run(inputs);

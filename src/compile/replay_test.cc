@@ -54,11 +54,13 @@ auto doubled(const std::string& name) {
     for (const Step& step : plan.steps) {
       if (step.name != name) continue;
       for (int value : step.inputs) {
-        const PlanBuffer& buffer = plan.buffers[static_cast<size_t>(plan.values[static_cast<size_t>(value)].buffer)];
+        const PlanBuffer& buffer =
+            plan.buffers[static_cast<size_t>(plan.values[static_cast<size_t>(value)].buffer)];
         if (buffer.kind != PlanBuffer::Kind::constant) continue;
         Tensor& old = plan.constants[static_cast<size_t>(buffer.constant)];
         Tensor twice(old.dtype(), old.dims());
-        for (int64_t i = 0; i < old.size(); ++i) twice.mutable_data<float>()[i] = 2 * old.data<float>()[i];
+        for (int64_t i = 0; i < old.size(); ++i)
+          twice.mutable_data<float>()[i] = 2 * old.data<float>()[i];
         old = twice;
       }
     }

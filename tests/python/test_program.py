@@ -104,6 +104,8 @@ def test_the_straight_way_gives_the_same_plan_as_the_way_by_onnx(cvt13, folder):
     metadata = by_onnx["targets"][0]["metadata"]
     for key in [key for key in metadata if key.startswith("onnx.")]:
         del metadata[key]
+    for told in (by_onnx, straight):
+        del told["content"]  # the digest of metadata and plan
     assert by_onnx == straight
 
 
