@@ -124,7 +124,7 @@ void SourceText::include(std::string_view name) {
   if (std::find(includes_.begin(), includes_.end(), name) == includes_.end()) includes_.emplace_back(name);
 }
 
-std::string program_text(const PointwiseProgram& program, const std::string& prefix) {
+std::string program_text(const PointwiseProgram& program, const std::string& prefix, bool narrow) {
   const auto reg = [&](int i) { return prefix + std::to_string(i); };
   std::string out;
   for (size_t i = 0; i < program.code.size(); ++i) {
@@ -138,6 +138,7 @@ std::string program_text(const PointwiseProgram& program, const std::string& pre
       case Pointwise::div: value = a + " / " + b; break;
       case Pointwise::neg: value = "-" + a; break;
       case Pointwise::constant: value = imm; break;
+      case Pointwise::gelu: value = fmt::format("vt_gelu{}({})", narrow ? "_half" : "", a); break;
       case Pointwise::swish:
       case Pointwise::leaky_relu: value = fmt::format("vt_{}({}, {})", name_of(in.op), a, imm); break;
       default:
@@ -171,7 +172,8 @@ void SourceText::tail(int width) {
   for (size_t i = 0; i < p.outputs.size(); ++i) text += fmt::format("    float y{}[V];\n", i);
   text += "#pragma unroll\n    for (int v = 0; v < V; ++v) {\n    const float r0 = x[v];\n";
   for (size_t i = first; i < p.inputs.size(); ++i) text += fmt::format("    const float r{} = e{}[v];\n", i - first + 1, i);
-  text += program_text(p.epilogue, "r");
+  const bool narrow = std::all_of(p.outputs.begin(), p.outputs.end(), [](const Operand& o) { return size_of(o.dtype) == 2; });
+  text += program_text(p.epilogue, "r", narrow);
   for (size_t i = 0; i < p.outputs.size(); ++i) text += fmt::format("    y{}[v] = r{};\n", i, p.epilogue.results[i]);
   text += "    }\n";
   for (size_t i = 0; i < p.outputs.size(); ++i)

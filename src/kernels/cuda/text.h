@@ -62,7 +62,8 @@ class SourceText {
 };
 
 /// Statements that compute a pointwise program: register i is `<prefix><i>`, those of inputs exist.
-std::string program_text(const PointwiseProgram& program, const std::string& prefix);
+/// `narrow`: its results are rounded to 16 bits, so that cheaper instructions do (end of common.cuh).
+std::string program_text(const PointwiseProgram& program, const std::string& prefix, bool narrow = false);
 
 /// All leading extents of an operand multiplied: the rows of its last axis.
 Expr rows_of(const Operand& operand);
