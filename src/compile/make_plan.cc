@@ -15,6 +15,12 @@
 namespace vitrail {
 namespace {
 
+std::vector<bool> packed_operands(const LaidStep& laid) {
+  std::vector<bool> out;
+  for (const LoweredOperand& operand : laid.lowered.inputs) out.push_back(operand.packed);
+  return out;
+}
+
 class PlanMaker {
  public:
   PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels, Layout layout,
@@ -151,11 +157,6 @@ class PlanMaker {
     const CpuKernel* kernel = kernels_.first(step.problem);
     if (kernel && kernel != kernels_.heuristic(step.problem)) step.choices = {{.when = {}, .kernel = kernel->name, .tactic = {}}};
   }
-  static std::vector<bool> packed_operands(const LaidStep& laid) {
-    std::vector<bool> out;
-    for (const LoweredOperand& operand : laid.lowered.inputs) out.push_back(operand.packed);
-    return out;
-  }
 
   void host(const LaidStep& laid, Step& step) {
     const ir::Node& node = laid.graph->node(laid.node);
@@ -203,8 +204,13 @@ class PlanMaker {
 };
 
 // Whether any kernel takes the step's problem as it is laid out.
-bool has_kernel(const Problem& problem, const KernelSet& kernels, const GpuTarget* gpu, std::string* why) {
-  if (gpu) return first_gpu_kernel(problem, gpu->machine, why) != nullptr;
+bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget* gpu, std::string* why) {
+  const Problem& problem = step.lowered.problem;
+  if (gpu) {
+    Problem typed = problem;
+    set_weight_types(typed, packed_operands(step), *gpu);
+    return first_gpu_kernel(typed, gpu->machine, why) != nullptr;
+  }
   if (kernels.heuristic(problem) && !kernels.first(problem)) {
     *why = "every kernel that takes it failed the verification";
     return false;
@@ -223,7 +229,7 @@ bool has_kernel(const Problem& problem, const KernelSet& kernels, const GpuTarge
 void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels, const GpuTarget* gpu, std::vector<Refused>& refused) {
   for (const LaidStep& step : steps) {
     std::string why;
-    if (step.kind == LaidStep::Kind::launch && !has_kernel(step.lowered.problem, kernels, gpu, &why)) {
+    if (step.kind == LaidStep::Kind::launch && !has_kernel(step, kernels, gpu, &why)) {
       require(step.node.valid(), kernels.off.empty() ? Code::internal : Code::accuracy, "no kernel copies {}: {}", step.lowered.problem.str(), why);
       refused.push_back({step.graph, step.node, why});
     }

@@ -88,7 +88,14 @@ ir::Storage& Planner::of(ir::ValueId v) {
 }
 
 ir::Storage Planner::fresh(const ir::Value& value, const ir::AxisOrder& order) {
-  return {add_buffer(LaidBuffer::Kind::arena, value), 0, ir::dense_strides(value.shape, order)};
+  ir::Value padded = value;
+  // Rows of 16-bit elements, which only GPUs have, start at multiples of 16 bytes: 31 channels lie in 32.
+  constexpr int64_t kGrain = 8;
+  if (size_of(value.dtype) == 2 && order.size() >= 2) {
+    Expr& row = padded.shape[static_cast<size_t>(order.back())];
+    if (row.is_constant() && row.constant() > kGrain) row = ceildiv(row, kGrain) * kGrain;
+  }
+  return {add_buffer(LaidBuffer::Kind::arena, padded), 0, ir::dense_strides(padded.shape, order)};
 }
 
 bool Planner::depends_on_data(const Expr& e) const {

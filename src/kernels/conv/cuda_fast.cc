@@ -26,7 +26,8 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   if (Refusal why = cuda::check_float_operands(problem); !why.empty()) return why;
   const Operand &x = problem.inputs[0], &w = problem.inputs[1], &out = problem.outputs[0];
   if (x.dims.size() != 4 || out.dims.size() != 4 || w.dims.size() != 4) return "x, weight and output need 4 axes";
-  if (x.dtype != w.dtype) return fmt::format("x is {} and the weight {}", name_of(x.dtype), name_of(w.dtype));
+  // A float32 image is rounded on its way to shared memory.
+  if (x.dtype != w.dtype && x.dtype != DType::f32) return fmt::format("x is {} and the weight {}", name_of(x.dtype), name_of(w.dtype));
   if (x.constant || !w.constant || !is_static(w.dims)) return "the weight is not constant";
   if (problem.integer("group", 1) != 1) return "more than one group";
   if (!x.dims[3].is_constant() || !out.dims[3].is_constant()) return "channels are not constant";
@@ -39,22 +40,22 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Dims &out = problem.outputs[0].dims, &w = problem.inputs[1].dims;
   return cuda::gemm_tactics(out[0] * out[1] * out[2], out[3], w[2] * w[3] * padded_channels(w[1]),
-                            static_cast<int>(size_of(problem.inputs[0].dtype)), machine);
+                            static_cast<int>(size_of(problem.inputs[1].dtype)), machine);
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
   const Operand &x = problem.inputs[0], &w = problem.inputs[1], &out = problem.outputs[0];
-  const int element = static_cast<int>(size_of(x.dtype));
+  const int element = static_cast<int>(size_of(w.dtype));
   const ConvInts ints(problem);
   const GemmTile tile = GemmTile::from(tactic, element);
   const int64_t c = extent(w, 1), wide = padded_channels(c);
   GemmShape shape{};
-  shape.dtype = x.dtype;
+  shape.dtype = w.dtype;
   shape.n = extent(w, 0);
   shape.nb = (shape.n + cuda::kGemmPad - 1) / cuda::kGemmPad * cuda::kGemmPad;
   shape.k = extent(w, 2) * extent(w, 3) * wide;
   shape.constant = true;
-  shape.va = cuda::vector_width(problem, false, 0);
+  shape.va = x.dtype == w.dtype ? cuda::vector_width(problem, false, 0) : 1;
   while (wide % shape.va != 0) shape.va /= 2;
   shape.vb = 16 / element;
   shape.passes = problem.integer("tf32", 0) != 0 ? 1 : 3;
@@ -89,7 +90,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
 )",
                        cuda::c_type(x.dtype), n(x.dims[1]), n(x.dims[2]), n(x.strides[1]), n(x.strides[2])));
   text.add(fmt::format("struct Cols {{\n  static __device__ __forceinline__ const {}* row(const Args& a, int, int k) {{ return a.in1 + k * {}; }}\n}};\n",
-                       cuda::c_type(x.dtype), shape.nb));
+                       cuda::c_type(w.dtype), shape.nb));
   const Expr rows = cuda::rows_of(out);
   cuda::add_gemm(text, problem, tile, shape, n(rows));
   return text.finish({cuda::gemm_launch(tile, shape, rows, 1)});

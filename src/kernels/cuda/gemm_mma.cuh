@@ -5,11 +5,11 @@
 //   struct Rows { struct Row; struct Tap;
 //     static Row row(const Args&, int m, bool valid);     once per row of the tile that a thread copies
 //     static Tap tap(const Args&, int k);                 once per step: where elements k.. of any row lie
-//     static const T* at(const Args&, const Row&, const Tap&, int& elements);  elements: how many may be read
+//     static const TA* at(const Args&, const Row&, const Tap&, int& elements);  elements: how many may be read
 //   };
 //   struct Cols { static const T* row(const Args&, int batch, int k); }  B from element (k, 0)
 //
-// Cfg: T; BM, BN, BK; WM, WN warps along each; STAGES; SPLIT blocks of a cluster share a tile's K;
+// Cfg: T; TA, of A in memory: T, or float where it is rounded to T one by one (VA 1); BM, BN, BK; WM, WN warps along each; STAGES; SPLIT blocks of a cluster share a tile's K;
 // VA, VB elements of one copy; N, K extents (N a multiple of VB in B's memory up to NB); Direct: 3, 1 (passes
 // of tf32) or 0 for 16-bit operands.
 //
@@ -18,6 +18,7 @@
 
 template <class Cfg> struct Gemm {
   typedef typename Cfg::T T;
+  typedef typename Cfg::TA TA;
   static constexpr int kSize = sizeof(T), kWarps = Cfg::WM * Cfg::WN, kThreads = 32 * kWarps;
   static constexpr int BM = Cfg::BM, BN = Cfg::BN, BK = Cfg::BK, WTM = BM / Cfg::WM, WTN = BN / Cfg::WN;
   static constexpr bool kFloat = vt_is_float<T>::value;
@@ -63,9 +64,12 @@ template <class Cfg> struct Gemm {
 #pragma unroll
       for (int i = 0; i < kRowsA; ++i) {
         int count;
-        const T* from = Cfg::Rows::at(a, rows[i], tap, count);
+        const TA* from = Cfg::Rows::at(a, rows[i], tap, count);
         const u32 at = to + at_a(first + i * kStepA, k);
-        if (VA * kSize >= 4) {
+        if constexpr (sizeof(TA) != sizeof(T)) {
+          const T x = vt_to<T>(count ? vt_float(*from) : 0.0f);
+          asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"(x.bits) : "memory");
+        } else if (VA * kSize >= 4) {
           vt_copy<VA * kSize>(at, from, count * kSize);
         } else {
           const u16 bits = count ? *reinterpret_cast<const u16*>(from) : (u16)0;

@@ -4,12 +4,14 @@
 // EC, each expanded on tensor cores, activated, run through the window and multiplied into the result's
 // accumulators. Products of 16-bit operands, everything else in float32.
 //
-// Cfg: T; C, E, O channels; EP, OP row lengths of the packed weights; TY, TX, S, KH, KW; PT, PL pads;
+// Cfg: T; C, E, O channels; EP, OP row lengths of the packed weights; TY, TX, S, KH, KW; WN warps that share 16 pixels' results; PT, PL pads;
 // NORM; VX elements of one access to x; first(x), second(x) activations; H(a), W(a), OH(a), OW(a);
 // pixel(a, image, y, x).
 template <class Cfg> struct Inverted {
   typedef typename Cfg::T T;
-  static constexpr int TP = Cfg::TY * Cfg::TX, kWarps = TP / 16, kThreads = 32 * kWarps, EC = 32;
+  static constexpr int TP = Cfg::TY * Cfg::TX, kRowWarps = TP / 16, kWarps = kRowWarps * Cfg::WN, kThreads = 32 * kWarps, EC = 32;
+  // Of the window, pixels of a row that one thread makes; of the result, 16-column groups of a warp.
+  static constexpr int kStrip = 4 / Cfg::WN, kGroups = ((Cfg::O + 15) / 16 + Cfg::WN - 1) / Cfg::WN;
   static constexpr int HY = (Cfg::TY - 1) * Cfg::S + Cfg::KH, HX = (Cfg::TX - 1) * Cfg::S + Cfg::KW, HP = (HY * HX + 15) / 16 * 16;
   static constexpr int CP = (Cfg::C + 15) / 16 * 16, OP = (Cfg::O + 15) / 16 * 16, kChunks = (Cfg::E + EC - 1) / EC;
   // An odd number of 16-byte chunks a row: eight rows of one chunk lie in eight groups of banks.
@@ -89,9 +91,10 @@ template <class Cfg> struct Inverted {
     vt_wait();
     load_pixels(a, image, top, left, memory);
 
-    float out[OP / 8][4];
+    const int wm = warp % kRowWarps, wn = warp / kRowWarps;
+    float out[kGroups * 2][4];
 #pragma unroll
-    for (int j = 0; j < OP / 8; ++j)
+    for (int j = 0; j < kGroups * 2; ++j)
 #pragma unroll
       for (int e = 0; e < 4; ++e) out[j][e] = 0;
 #pragma unroll 1
@@ -133,9 +136,9 @@ template <class Cfg> struct Inverted {
                 inside ? vt_pack<T>(Cfg::first(acc[j][half * 2]), Cfg::first(acc[j][half * 2 + 1])) : 0u;
         }
       }
-      // The window: four pixels of a row by four channels a thread.
-      const int group = threadIdx.x % (EC / 4) * 4, strip = threadIdx.x / (EC / 4), sy = strip / (Cfg::TX / 4), sx = strip % (Cfg::TX / 4) * 4;
-      float weight[Cfg::KH * Cfg::KW][4], sum[4][4];
+      // The window: a strip of pixels by four channels a thread.
+      const int group = threadIdx.x % (EC / 4) * 4, strip = threadIdx.x / (EC / 4), sy = strip / (Cfg::TX / kStrip), sx = strip % (Cfg::TX / kStrip) * kStrip;
+      float weight[Cfg::KH * Cfg::KW][4], sum[kStrip][4];
       const bool real = e0 + group < Cfg::EP;
 #pragma unroll
       for (int t = 0; t < Cfg::KH * Cfg::KW; ++t) {
@@ -146,24 +149,24 @@ template <class Cfg> struct Inverted {
       for (int e = 0; e < 4; ++e) {
         const float bias = e0 + group + e < Cfg::E ? vt_float(a.in4[e0 + group + e]) : 0.0f;
 #pragma unroll
-        for (int q = 0; q < 4; ++q) sum[q][e] = bias;
+        for (int q = 0; q < kStrip; ++q) sum[q][e] = bias;
       }
       __syncthreads();
 #pragma unroll
       for (int r = 0; r < Cfg::KH; ++r)
 #pragma unroll
-        for (int c = 0; c < 3 * Cfg::S + Cfg::KW; ++c) {
+        for (int c = 0; c < (kStrip - 1) * Cfg::S + Cfg::KW; ++c) {
           float v[4];
           vt_load<4>(reinterpret_cast<const T*>(hidden + ((sy * Cfg::S + r) * HX + sx * Cfg::S + c) * kRowE + group * 2), v);
 #pragma unroll
-          for (int q = 0; q < 4; ++q) {
+          for (int q = 0; q < kStrip; ++q) {
             if (c < q * Cfg::S || c - q * Cfg::S >= Cfg::KW) continue;
 #pragma unroll
             for (int e = 0; e < 4; ++e) sum[q][e] += v[e] * weight[r * Cfg::KW + c - q * Cfg::S][e];
           }
         }
 #pragma unroll
-      for (int q = 0; q < 4; ++q) {
+      for (int q = 0; q < kStrip; ++q) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) sum[q][e] = Cfg::second(sum[q][e]);
         vt_store<4>(reinterpret_cast<T*>(middle + (sy * Cfg::TX + sx + q) * kRowE + group * 2), sum[q]);
@@ -172,11 +175,12 @@ template <class Cfg> struct Inverted {
 #pragma unroll
       for (int k = 0; k < EC; k += 16) {
         u32 fa[4];
-        vt_ldmatrix4(fa, m_at + (warp * 16 + lane % 16) * kRowE + (k + lane / 16 * 8) * 2);
+        vt_ldmatrix4(fa, m_at + (wm * 16 + lane % 16) * kRowE + (k + lane / 16 * 8) * 2);
 #pragma unroll
-        for (int j = 0; j < OP / 16; ++j) {
+        for (int j = 0; j < kGroups; ++j) {
+          if ((kGroups * Cfg::WN != OP / 16) && wn * kGroups + j >= OP / 16) break;
           u32 fb[4];
-          vt_ldmatrix4_transposed(fb, w2 + (k + lane % 16) * kRowO + (j * 16 + lane / 16 * 8) * 2);
+          vt_ldmatrix4_transposed(fb, w2 + (k + lane % 16) * kRowO + ((wn * kGroups + j) * 16 + lane / 16 * 8) * 2);
           vt_mma<T>(out[2 * j], fa, fb[0], fb[1]);
           vt_mma<T>(out[2 * j + 1], fa, fb[2], fb[3]);
         }
@@ -185,10 +189,11 @@ template <class Cfg> struct Inverted {
     __syncthreads();
     float* tile = reinterpret_cast<float*>(memory);
 #pragma unroll
-    for (int j = 0; j < OP / 8; ++j)
+    for (int j = 0; j < kGroups * 2; ++j)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        *reinterpret_cast<float2*>(tile + (warp * 16 + half * 8 + lane / 4) * kPitch + j * 8 + lane % 4 * 2) = make_float2(out[j][half * 2], out[j][half * 2 + 1]);
+        if (kGroups * Cfg::WN == OP / 16 || wn * kGroups * 2 + j < OP / 8)
+        *reinterpret_cast<float2*>(tile + (wm * 16 + half * 8 + lane / 4) * kPitch + (wn * kGroups * 2 + j) * 8 + lane % 4 * 2) = make_float2(out[j][half * 2], out[j][half * 2 + 1]);
     __syncthreads();
     constexpr int V = Tail::V, kCols = (Cfg::O + V - 1) / V;
     for (int i = threadIdx.x; i < TP * kCols; i += kThreads) {

@@ -38,6 +38,38 @@ GemmTile GemmTile::from(const Tactic& tactic, int element) {
   return tile;
 }
 
+namespace {
+// Cycles of blocks by tile, fitted to some 900 timings on an H200 (docs/results/gpu_kernels.md): the pick
+// is 4 % slower than the best of the candidates in the geometric mean.
+struct Costs {
+  double macs;          ///< of a multiprocessor in a cycle
+  double shared_bytes;  ///< that its warps read in a cycle
+  double copied_bytes;  ///< that come in a cycle
+  double element;       ///< through the epilogue
+  double split_element; ///< times that for a sum over a cluster
+  double block, start, step;
+  double cluster, rank;
+  double overlap;       ///< of a resident block's work that others do not hide
+  double threads;       ///< of a multiprocessor, before registers run out
+};
+constexpr Costs kCosts16 = {730, 240, 108, 0.20, 2.8, 520, 250, 340, 1830, 445, 0.72, 512};
+constexpr Costs kCosts32 = {65, 65, 29, 0.08, 9.6, 220, 1680, 820, 680, 300, 0.79, 1536};
+
+double cycles(const GemmTile& t, int64_t m, int64_t n, int64_t k, int element, const GpuMachine& machine) {
+  const Costs& cost = element == 2 ? kCosts16 : kCosts32;
+  const auto own = static_cast<double>(ceil_div(ceil_div(std::max<int64_t>(k, 1), t.bk), t.split));
+  const int64_t per_sm = ceil_div(ceil_div(std::max<int64_t>(m, 1), t.bm) * ceil_div(n, t.bn) * t.split, machine.multiprocessors);
+  const int64_t resident = std::clamp<int64_t>(std::min<int64_t>(machine.shared_bytes / (t.shared_bytes(element) + 1024), static_cast<int64_t>(cost.threads) / t.threads()), 1, 8);
+  const double shared = static_cast<double>(t.bm * t.wn + t.bn * t.wm) * t.bk * element;
+  const double copied = static_cast<double>(t.bm + t.bn) * t.bk * element;
+  const double busy = own * (std::max(static_cast<double>(t.bm * t.bn) * t.bk / cost.macs, shared / cost.shared_bytes) + copied / cost.copied_bytes) +
+                      cost.element * t.bm * t.bn / t.split * (t.split > 1 ? cost.split_element : 1) + cost.block;
+  const double idle = cost.start + cost.step * own + (t.split > 1 ? cost.cluster + cost.rank * t.split : 0);
+  const auto waves = static_cast<double>(ceil_div(per_sm, resident));
+  return std::max(static_cast<double>(per_sm) * busy, waves * (busy + idle) + static_cast<double>(std::min(resident, per_sm) - 1) * busy * cost.overlap);
+}
+}  // namespace
+
 std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, const GpuMachine& machine) {
   struct Candidate {
     double cycles;
@@ -50,20 +82,12 @@ std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, c
     for (int split : {1, 2, 4, 8}) {
       if (split > 1 && (!machine.hopper() || split * 2 > steps || tile.bm % split != 0)) break;
       tile.split = split;
-      const int64_t blocks = ceil_div(std::max<int64_t>(m, 1), tile.bm) * ceil_div(n, tile.bn) * split;
-      const auto resident = std::max<int64_t>(1, std::min<int64_t>({machine.shared_bytes / (tile.shared_bytes(element) + 1024), 1536 / tile.threads(), 8}));
-      const auto per_sm = ceil_div(blocks, machine.multiprocessors);
-      // Cycles of a block: products at some 1300 (float32: 150) a cycle, 0.16 for each element that goes
-      // through the epilogue; and its waits for memory and barriers, which only other blocks on the same
-      // multiprocessor hide.
-      const auto own = static_cast<double>(ceil_div(steps, split));
-      const double busy = own * tile.bm * tile.bn * tile.bk / (element == 2 ? 1300.0 : 150.0) + 0.16 * tile.bm * tile.bn / split;
-      const double idle = 900 + 200 * own + (split > 1 ? 600 : 0);
-      found.push_back({std::max(static_cast<double>(per_sm) * busy, static_cast<double>(ceil_div(per_sm, resident)) * (busy + idle)), tile});
+      found.push_back({cycles(tile, m, n, k, element, machine), tile});
     }
   }
   std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.cycles < b.cycles; });
-  if (found.size() > 12) found.resize(12);
+  constexpr size_t kMost = 12;
+  if (found.size() > kMost) found.resize(kMost);
   std::vector<Tactic> out;
   for (const Candidate& c : found) out.push_back(c.tile.tactic());
   return out;
@@ -72,10 +96,10 @@ std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, c
 void add_gemm(SourceText& text, const Problem& problem, const GemmTile& tile, const GemmShape& s, const std::string& rows) {
   text.tail(tail_width(problem));
   text.add(std::string(device_header("gemm_mma.cuh")));
-  text.add(fmt::format("struct Cfg {{\n  typedef {} T;\n  typedef ::Rows Rows;\n  typedef ::Cols Cols;\n"
+  text.add(fmt::format("struct Cfg {{\n  typedef {} T;\n  typedef {} TA;\n  typedef ::Rows Rows;\n  typedef ::Cols Cols;\n"
                        "  static constexpr int BM = {}, BN = {}, BK = {}, WM = {}, WN = {}, STAGES = {}, SPLIT = {}, VA = {}, VB = {},\n"
                        "    N = {}, NB = {}, K = {}, PASSES = {};\n  static constexpr bool CONSTANT = {};\n}};\n",
-                       c_type(s.dtype), tile.bm, tile.bn, tile.bk, tile.wm, tile.wn, tile.stages, tile.split, s.va, s.vb, s.n, s.nb,
+                       c_type(s.dtype), c_type(problem.inputs[0].dtype), tile.bm, tile.bn, tile.bk, tile.wm, tile.wn, tile.stages, tile.split, s.va, s.vb, s.n, s.nb,
                        s.k, s.passes, s.constant ? "true" : "false"));
   text.entry("gemm", tile.threads(), fmt::format("  Gemm<Cfg>::run(a, {});\n", rows), 1);
 }

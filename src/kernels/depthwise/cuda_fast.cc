@@ -34,40 +34,41 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 }
 
 struct Tile {
-  int v, tx, ty, threads;
+  int v, tx, ty;
 };
-constexpr Tile kTiles[] = {{4, 2, 2, 128}, {2, 2, 1, 128}, {4, 1, 1, 128}, {8, 1, 2, 128}, {4, 4, 2, 128}, {2, 4, 2, 128}, {2, 4, 4, 128}, {4, 2, 4, 128}, {8, 2, 2, 128}};
+// As they did on an H200: many small threads where pixels are few, more work for each where loads are
+// what counts.
+constexpr Tile kFew[] = {{2, 2, 1}, {8, 1, 2}, {4, 1, 1}, {4, 2, 2}, {4, 4, 2}};
+constexpr Tile kMany[] = {{4, 2, 2}, {8, 2, 2}, {4, 4, 2}, {4, 2, 4}, {2, 4, 2}, {8, 1, 2}};
+constexpr int64_t kManyElements = 1 << 20;
 
 int64_t registers(const Tile& t, int64_t kh, int64_t kw, int64_t step) { return t.v * (kh * kw + t.tx * t.ty + (t.tx - 1) * step + kw); }
 int widest(const Problem& problem) { return std::min(cuda::vector_width(problem, false, 0), cuda::tail_width(problem)); }
 
-std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
+std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine&) {
   const Problem& p = *problem.problem;
-  const Dims &out = problem.outputs[0].dims, &w = problem.inputs[1].dims;
-  std::vector<std::pair<double, Tactic>> found;
-  for (Tile t : kTiles) {
-    t.v = std::min(t.v, widest(p));
-    if (registers(t, w[2], w[3], p.integer("stride_w", 1)) > 150) continue;
-    const double items = static_cast<double>(out[0] * ((out[1] + t.ty - 1) / t.ty) * ((out[2] + t.tx - 1) / t.tx) * ((out[3] + t.v - 1) / t.v));
-    const double step_h = static_cast<double>(p.integer("stride_h", 1)), step_w = static_cast<double>(p.integer("stride_w", 1));
-    const double loads = ((t.ty - 1) * step_h + static_cast<double>(w[2])) * ((t.tx - 1) * step_w + static_cast<double>(w[3]));
-    const double cost = loads * 6 + static_cast<double>(t.tx * t.ty * w[2] * w[3]) * t.v + loads * t.v + t.v * static_cast<double>(w[2] * w[3]) / 2;
-    // Issue slots of 4 schedulers against one wave's latency.
-    const double warps = items / 32 / (4.0 * machine.multiprocessors);
-    found.emplace_back(std::max(warps, 1.0) * cost + 600 + 4 * loads, Tactic{{"v", t.v}, {"tx", t.tx}, {"ty", t.ty}, {"threads", t.threads}});
-  }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  const Dims& w = problem.inputs[1].dims;
   std::vector<Tactic> list;
-  for (auto& [cost, tactic] : found)
-    if (list.size() < 7 && std::find(list.begin(), list.end(), tactic) == list.end()) list.push_back(tactic);
-  if (list.empty()) list.push_back({{"v", 1}, {"tx", 1}, {"ty", 1}, {"threads", 128}});
+  const auto add = [&](Tile t) {
+    t.v = std::min(t.v, widest(p));
+    const Tactic tactic{{"v", t.v}, {"tx", t.tx}, {"ty", t.ty}};
+    constexpr int64_t kRegisters = 150;
+    if (registers(t, w[2], w[3], p.integer("stride_w", 1)) <= kRegisters && std::find(list.begin(), list.end(), tactic) == list.end())
+      list.push_back(tactic);
+  };
+  if (element_count(problem.outputs[0].dims) < kManyElements)
+    for (const Tile& t : kFew) add(t);
+  else
+    for (const Tile& t : kMany) add(t);
+  if (list.empty()) list.push_back({{"v", 1}, {"tx", 1}, {"ty", 1}});
   return list;
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
   const auto key = [&](const char* name, int64_t fallback) { return tactic.count(name) ? tactic.at(name) : fallback; };
   const Operand &x = problem.inputs[0], &w = problem.inputs[1], &out = problem.outputs[0];
-  const int v = std::min(static_cast<int>(key("v", 4)), widest(problem)), threads = static_cast<int>(key("threads", 128));
+  constexpr int threads = 128;
+  const int v = std::min(static_cast<int>(key("v", 4)), widest(problem));
   const int64_t tx = key("tx", 2), ty = key("ty", 2), c = extent(w, 0);
   SourceText text(problem);
   text.tail(v);

@@ -26,13 +26,21 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   return {};
 }
 
+/// As many as multiprocessors for up to 32 channels, fewer where each is larger and the second launch has
+/// more to add.
+int64_t usual_parts(const Problem& problem, const GpuMachine& machine) {
+  constexpr int64_t kSmall = 32;
+  return std::max<int64_t>(1, machine.multiprocessors * kSmall / std::max(kSmall, ceil_to(problem.inputs[0].dims.back().constant(), 16)));
+}
+
 // parts: at most so many for one image.
-std::vector<Tactic> tactics(const BoundProblem&, const GpuMachine& machine) {
-  return {{{"parts", 2 * machine.multiprocessors}}, {{"parts", machine.multiprocessors}}, {{"parts", 4 * machine.multiprocessors}}};
+std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
+  const int64_t parts = usual_parts(*problem.problem, machine);
+  return {{{"parts", parts}}, {{"parts", 2 * parts}}, {{"parts", std::max<int64_t>(1, parts / 2)}}};
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine& machine) {
-  const int64_t most_parts = tactic.count("parts") ? tactic.at("parts") : 2 * machine.multiprocessors;
+  const int64_t most_parts = tactic.count("parts") ? tactic.at("parts") : usual_parts(problem, machine);
   const Operand &x = problem.inputs[0], &out = problem.outputs[0];
   const int64_t c = x.dims.back().constant(), cp = ceil_to(c, 16), wm = cp / 16, wk = std::max<int64_t>(1, 8 / wm);
   SourceText text(problem);

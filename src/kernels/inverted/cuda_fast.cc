@@ -38,9 +38,9 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 }
 
 struct Tile {
-  int64_t ty, tx;
+  int64_t ty, tx, wn;
 };
-constexpr Tile kTiles[] = {{8, 16}, {16, 16}, {8, 8}, {4, 16}, {8, 32}};
+constexpr Tile kTiles[] = {{8, 8, 1}, {8, 8, 2}, {8, 16, 1}, {8, 16, 2}, {4, 16, 1}, {4, 16, 2}, {16, 16, 1}, {4, 8, 2}};
 
 struct Sizes {
   int64_t threads, shared;
@@ -51,7 +51,7 @@ Sizes sizes_of(const Problem& p, const Tile& t) {
   const int64_t border = ceil_to(((t.ty - 1) * s + extent(p.inputs[3], 2)) * ((t.tx - 1) * s + extent(p.inputs[3], 3)), 16);
   const int64_t weights = c * (kChunk + 8) * 2 + kChunk * (o + 8) * 2;
   const int64_t pipeline = border * (c + 8) * 2 + border * (kChunk + 8) * 2 + pixels * (kChunk + 8) * 2 + 2 * weights;
-  return {pixels * 2, std::max(pipeline, pixels * (o + 4) * 4)};
+  return {pixels * 2 * t.wn, std::max(pipeline, pixels * (o + 4) * 4)};
 }
 
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
@@ -61,7 +61,7 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   for (const Tile& t : kTiles) {
     const Sizes sizes = sizes_of(p, t);
     // 512 threads have 128 registers each, too few for many channels' accumulators.
-    if (sizes.shared > machine.shared_bytes || (sizes.threads > 256 && extent(p.inputs[5], 1) > 64)) continue;
+    if (sizes.shared > machine.shared_bytes || (sizes.threads / t.wn > 256 && extent(p.inputs[5], 1) > 64)) continue;
     const int64_t s = p.integer("stride_h", 1);
     const double border = static_cast<double>(((t.ty - 1) * s + extent(p.inputs[3], 2)) * ((t.tx - 1) * s + extent(p.inputs[3], 3)));
     const int64_t blocks = out[0] * ((out[1] + t.ty - 1) / t.ty) * ((out[2] + t.tx - 1) / t.tx);
@@ -73,15 +73,16 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   }
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
-  for (const auto& [cost, t] : found) list.push_back({{"ty", t.ty}, {"tx", t.tx}});
-  if (list.empty()) list.push_back({{"ty", 4}, {"tx", 4}});
+  for (const auto& [cost, t] : found) list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"wn", t.wn}});
+  if (list.empty()) list.push_back({{"ty", 4}, {"tx", 4}, {"wn", 1}});
   return list;
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
-  Tile t{8, 16};
+  Tile t{8, 16, 1};
   if (tactic.count("ty")) t.ty = tactic.at("ty");
   if (tactic.count("tx")) t.tx = tactic.at("tx");
+  if (tactic.count("wn")) t.wn = tactic.at("wn");
   const Operand &x = problem.inputs[0], &dw = problem.inputs[3];
   const Operand& out = problem.outputs[0];
   const Sizes sizes = sizes_of(problem, t);
@@ -92,9 +93,9 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   text.add(std::string(cuda::device_header("inverted.cuh")));
   const auto n = [&](const Expr& expr) { return text.number(expr); };
   std::string config = fmt::format(
-      "struct Cfg {{\n  typedef {} T;\n  static constexpr int C = {}, E = {}, O = {}, EP = {}, TY = {}, TX = {}, S = {}, KH = {}, KW = {}, PT = {}, PL = {}, VX = {};\n"
+      "struct Cfg {{\n  typedef {} T;\n  static constexpr int C = {}, E = {}, O = {}, EP = {}, TY = {}, TX = {}, WN = {}, S = {}, KH = {}, KW = {}, PT = {}, PL = {}, VX = {};\n"
       "  static constexpr bool NORM = {};\n  static __device__ __forceinline__ float eps() {{ return {}; }}\n",
-      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, ceil_to(e, kPad), t.ty, t.tx, problem.integer("stride_h", 1), extent(dw, 2),
+      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, ceil_to(e, kPad), t.ty, t.tx, t.wn, problem.integer("stride_h", 1), extent(dw, 2),
       extent(dw, 3), problem.integer("pad_top", 0), problem.integer("pad_left", 0), cuda::vector_width(problem, false, 0),
       problem.integer("normalize", 0) ? "true" : "false", cuda::literal(problem.number("eps", 1e-5)));
   for (const auto& [name, key, imm] : {std::tuple{"first", "activation1", "imm1"}, std::tuple{"second", "activation2", "imm2"}}) {
