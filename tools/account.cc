@@ -38,10 +38,8 @@ void print_verification(const std::vector<CheckRow>& rows) {
 }  // namespace
 
 void print_account(const BuildReport& report) {
-  fmt::print("nodes {} -> {}, {} steps:", report.nodes_before, report.nodes_after, report.steps);
-  for (const auto& [family, count] : report.kernels)
-    fmt::print("{} {} {}", family == report.kernels.begin()->first ? "" : ",", count, family);
-  fmt::print("\n");
+  fmt::print("nodes {} -> {}, {} steps\n", report.nodes_before, report.nodes_after, report.steps);
+  for (const auto& [family, count] : report.kernels) fmt::print("  {:5} {}\n", count, family);
   print_lines(report.lines);
   fmt::print("memory: weights {:.1f} MiB", mib(report.weight_bytes));
   if (report.arena_bytes > 0)
