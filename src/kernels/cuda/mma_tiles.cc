@@ -39,7 +39,7 @@ GemmTile GemmTile::from(const Tactic& tactic, int element) {
 }
 
 namespace {
-// Cycles of blocks by tile, fitted to some 900 timings on an H200 (docs/results/gpu_kernels.md): the pick
+// Cycles of blocks by tile, fitted to some 1300 timings on an H200 (docs/results/gpu_kernels.md): the pick
 // is 4 % slower than the best of the candidates in the geometric mean.
 struct Costs {
   double macs;          ///< of a multiprocessor in a cycle
@@ -52,7 +52,7 @@ struct Costs {
   double overlap;       ///< of a resident block's work that others do not hide
   double threads;       ///< of a multiprocessor, before registers run out
 };
-constexpr Costs kCosts16 = {730, 240, 108, 0.20, 2.8, 520, 250, 340, 1830, 445, 0.72, 512};
+constexpr Costs kCosts16 = {736, 235, 131, 0.21, 2.2, 520, 104, 416, 2057, 569, 0.45, 433};
 constexpr Costs kCosts32 = {65, 65, 29, 0.08, 9.6, 220, 1680, 820, 680, 300, 0.79, 1536};
 
 double cycles(const GemmTile& t, int64_t m, int64_t n, int64_t k, int element, const GpuMachine& machine) {

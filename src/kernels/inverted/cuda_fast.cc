@@ -67,9 +67,11 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
     const int64_t blocks = out[0] * ((out[1] + t.ty - 1) / t.ty) * ((out[2] + t.tx - 1) / t.tx);
     const int64_t resident = std::max<int64_t>(1, std::min<int64_t>(machine.shared_bytes / (sizes.shared + 1024), 1024 / sizes.threads));
     const int64_t per_sm = (blocks + machine.multiprocessors - 1) / machine.multiprocessors;
-    // Activations and the window dominate; few warps on a multiprocessor leave half of its slots empty.
+    // Activations and the window dominate; few warps on a multiprocessor leave half of its slots empty,
+    // and barriers of large blocks that have it to themselves leave all empty for a while.
     const double warps = static_cast<double>(std::min(per_sm, resident) * sizes.threads) / 32;
-    found.emplace_back(static_cast<double>(per_sm) * (border * 14 + static_cast<double>(t.ty * t.tx) * 40) * (1 + 8 / warps), t);
+    const double barriers = static_cast<double>(sizes.threads) / 640 / static_cast<double>(resident);
+    found.emplace_back(static_cast<double>(per_sm) * (border * 14 + static_cast<double>(t.ty * t.tx) * 40) * (1 + 8 / warps) * (1 + barriers), t);
   }
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
