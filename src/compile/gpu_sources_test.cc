@@ -4,6 +4,7 @@
 // on a GPU by tests/gpu.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -81,6 +82,21 @@ TEST_P(GpuSources, AreDeterministicAndCompile) {
   for (const auto& [why, count] : refused) std::printf("  %s refuses %d: %s\n", kernel.name, count, why.c_str());
   EXPECT_GT(taken, 0);
   EXPECT_TRUE(compiled > 0 || !have_nvrtc());
+}
+
+// Weights of a model stored in 16 bits pack as their float32 values do.
+TEST_P(GpuSources, PackWeightsOfSixteenBits) {
+  const GpuKernel& kernel = *GetParam();
+  for (const Problem& sample : find_family(kernel.family)->samples())
+    for (size_t i = 0; i < sample.inputs.size(); ++i) {
+      const Operand& o = sample.inputs[i];
+      if (!o.constant || !is_static(o.dims) || o.dtype != DType::f32) continue;
+      Tensor dense(DType::f32, to_dims(o.dims));
+      for (int64_t e = 0; e < dense.size(); ++e) dense.mutable_data<float>()[e] = static_cast<float>(e % 17) / 16;
+      const Tensor wide = gpu_pack(kernel, sample, i, dense), narrow = gpu_pack(kernel, sample, i, dense.cast(DType::f16));
+      ASSERT_EQ(wide.bytes(), narrow.bytes());
+      EXPECT_EQ(std::memcmp(wide.raw(), narrow.raw(), wide.bytes()), 0) << sample.str();
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, GpuSources, testing::ValuesIn(all_gpu_kernels().begin(), all_gpu_kernels().end()),

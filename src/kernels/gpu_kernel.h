@@ -40,8 +40,8 @@ struct GpuKernel {
   /// Deterministic: equal arguments, equal text. Keys missing from the tactic take the kernel's
   /// default. Called for accepted problems only.
   GpuCode (*generate)(const Problem& problem, const Tactic& tactic, const GpuMachine& machine);
-  /// Packed form of constant input `index` (dense row-major, the type it has in the model), in the
-  /// problem's dtype for it. The same function in all GPU rows of a family. Null: cast only.
+  /// Packed form of constant input `index` (dense row-major; floats as float32), cast to the problem's
+  /// dtype afterwards. The same function in all GPU rows of a family. Null: cast only.
   Tensor (*pack)(const Problem& problem, size_t index, const Tensor& dense) = nullptr;
 };
 
