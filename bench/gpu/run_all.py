@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only conformance,golden,bench] [--conformance PART]. Writes OUT/results.json and OUT/results.md.
+Usage: run_all.py OUT [--only conformance,golden,bench] [--conformance PART]. Writes results.json and results.md to OUT.
 """
 
 import argparse
@@ -50,7 +50,11 @@ class Runner:
         """Exit code, output and seconds of one of our programs."""
         start = time.monotonic()
         done = subprocess.run(
-            [str(HERE / "bin" / name), *map(str, arguments)], capture_output=True, text=True, env=self.env, timeout=timeout
+            [str(HERE / "bin" / name), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=timeout,
         )
         return done.returncode, done.stdout + done.stderr, time.monotonic() - start
 
@@ -65,7 +69,19 @@ class Runner:
     def plan(self, name, shape, precision, verify="off"):
         """A plan's path and how long its build took; a text instead of the path when it failed."""
         path = self.work / f"{name}-{shape}-{precision}.vitrail"
-        arguments = ["build", self.model(name), "-o", path, "--shapes", f"input:{shape}", "--device", "cuda", "-q", "--verify", verify]
+        arguments = [
+            "build",
+            self.model(name),
+            "-o",
+            path,
+            "--shapes",
+            f"input:{shape}",
+            "--device",
+            "cuda",
+            "-q",
+            "--verify",
+            verify,
+        ]
         code, text, seconds = self.program("vitrail", *arguments, *PRECISIONS[precision])
         return (path if code == 0 else f"exit {code}: {text[-1500:]}"), seconds
 
@@ -78,7 +94,10 @@ def conformance(runner, part):
 
 def golden(runner):
     rows = []
-    for model, output, cases in (("cvt13", "logits", ["224x224"]), ("mst_plus_plus", "output", ["64x72", "60x62", "512x482"])):
+    for model, output, cases in (
+        ("cvt13", "logits", ["224x224"]),
+        ("mst_plus_plus", "output", ["64x72", "60x62", "512x482"]),
+    ):
         stored = Golden(model)
         for case in cases:
             image = stored.input(case)
@@ -91,7 +110,9 @@ def golden(runner):
                     row["error"] = plan
                 else:
                     results = runner.work / "out.npz"
-                    code, text, _ = runner.program("vitrail", "run", plan, "--inputs", runner.work / "in.npz", "--outputs", results)
+                    code, text, _ = runner.program(
+                        "vitrail", "run", plan, "--inputs", runner.work / "in.npz", "--outputs", results
+                    )
                     if code:
                         row["error"] = f"exit {code}: {text[-1500:]}"
                     else:
@@ -138,14 +159,21 @@ def markdown(results):
         alone = row.get("device_ms", {}).get("median")
         whole = row.get("latency_ms", {}).get("median")
         cells = [f"{x:.3f}" if x else "failed" for x in (alone, whole)]
-        lines.append(f"| {row['model']} | {row['shape']} | {row['precision']} | {cells[0]} | {cells[1]} | {row['build_s']} |")
-    lines += ["", "| model | case | precision | max difference | float32 tolerance | relative L2 |", "|---|---|---|---|---|---|"]
+        lines.append(
+            f"| {row['model']} | {row['shape']} | {row['precision']} | {cells[0]} | {cells[1]} | {row['build_s']} |"
+        )
+    lines += [
+        "",
+        "| model | case | precision | max difference | float32 tolerance | relative L2 |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in results.get("golden", []):
         if "error" in row:
             lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | |")
             continue
         lines.append(
-            f"| {row['model']} | {row['case']} | {row['precision']} | {row['max_difference']:.3g} | {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} |"
+            f"| {row['model']} | {row['case']} | {row['precision']} | {row['max_difference']:.3g} "
+            f"| {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -159,10 +187,16 @@ def main():
     work = Path("/tmp/vitrail-gpu")
     work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    smi = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+    smi = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True
+    )
     results = {"machine": smi.stdout.strip(), "host": platform.processor() or platform.machine()}
     runner = Runner(work)
-    steps = {"golden": lambda: golden(runner), "bench": lambda: bench(runner), "conformance": lambda: conformance(runner, options.conformance)}
+    steps = {
+        "golden": lambda: golden(runner),
+        "bench": lambda: bench(runner),
+        "conformance": lambda: conformance(runner, options.conformance),
+    }
     for name in options.only.split(","):
         results[name] = steps[name]()
         (options.out / "results.json").write_text(json.dumps(results, indent=1))

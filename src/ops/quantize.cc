@@ -15,9 +15,18 @@ bool quantized_type(DType t) {
 }
 
 // ---------------------------------------------------------------- shape rules
+// A scale is a step between neighbours: none, a negative one or NaN is a calibration gone wrong.
+void require_steps(const Tensor& scale) {
+  for (int64_t i = 0; i < scale.size(); ++i) {
+    const double step = scale.number_at(i);
+    require(std::isfinite(step) && step > 0, Code::bad_input,
+            "scale {} is {}, expected a finite number above 0; calibrate the model again", i, step);
+  }
+}
 void require_parameters(InferContext& ctx) {
   const ValueInfo &x = ctx.in(0), &scale = ctx.in(1);
   require_float(ctx, 1);
+  if (scale.constant) require_steps(*scale.constant);
   if (ctx.has(2)) {
     const Shape& zero = ctx.in(2).shape;
     require(zero.size() == scale.rank(), Code::bad_input,

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <limits>
 
 #include "ops/rules.h"
 #include "ops/sample.h"
@@ -211,6 +212,15 @@ TEST_F(Rules, DataDecidesWithABound) {
   EXPECT_EQ(bounds_.back(), N * 100);
   EXPECT_EQ(op("NonZero", {image()})->shape[0], 4);
   EXPECT_EQ(bounds_.back(), N * C * H * W);
+}
+
+TEST_F(Rules, ScalesArePositive) {
+  const Value x = input(DType::f32, {2, 3}), q = input(DType::i8, {2, 3});
+  for (float step : {0.0f, -0.5f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    EXPECT_THROW(op("QuantizeLinear", {x, constant(Tensor::scalar(step))}), Error) << step;
+    EXPECT_THROW(op("DequantizeLinear", {q, constant(Tensor::scalar(step))}), Error) << step;
+  }
+  EXPECT_EQ(op("QuantizeLinear", {x, constant(Tensor::scalar(0.5f))})->shape, (Shape{2, 3}));
 }
 
 TEST_F(Rules, RefusesWhatIsWrong) {
