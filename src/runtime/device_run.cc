@@ -40,20 +40,22 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
 
 void DeviceRun::reserve(const Binding& binding) {
   device_->enter();
-  bool moved = arena_.reserve(std::max<size_t>(static_cast<size_t>(binding.arena_bytes()), kAlign), "a session's arena");
-  moved |= workspace_.reserve(std::max(binding.scratch_bytes(), kAlign), "a session's workspace");
-  if (counters_.reserve(std::max(binding.shared_bytes(), kAlign), "a session's counters")) {
-    stream_.fill(counters_.data(), 0, counters_.size());
-    moved = true;
-  }
+  // Counted at each move, not once at the end: when a later reservation fails, recorded graphs must not outlive an address.
+  const auto grow = [&](cuda::Memory& memory, size_t bytes, const char* what) {
+    const bool moved = memory.reserve(std::max(bytes, kAlign), what);
+    generation_ += moved;
+    return moved;
+  };
+  grow(arena_, static_cast<size_t>(binding.arena_bytes()), "a session's arena");
+  grow(workspace_, binding.scratch_bytes(), "a session's workspace");
+  if (grow(counters_, binding.shared_bytes(), "a session's counters")) stream_.fill(counters_.data(), 0, counters_.size());
   const Plan& plan = binding.program().plan();
   for (size_t i = 0; i < plan.buffers.size(); ++i) {
     const PlanBuffer& b = plan.buffers[i];
-    const auto bytes = std::max<size_t>(static_cast<size_t>(binding.buffer_bytes(static_cast<int>(i))), kAlign);
-    if (b.kind == PlanBuffer::Kind::input) moved |= inputs_[b.io]->reserve(bytes, "an input");
-    if (b.kind == PlanBuffer::Kind::output) moved |= outputs_[b.io]->reserve(bytes, "an output");
+    const auto bytes = static_cast<size_t>(binding.buffer_bytes(static_cast<int>(i)));
+    if (b.kind == PlanBuffer::Kind::input) grow(*inputs_[b.io], bytes, "an input");
+    if (b.kind == PlanBuffer::Kind::output) grow(*outputs_[b.io], bytes, "an output");
   }
-  generation_ += moved;
 }
 
 std::map<int, std::unique_ptr<cuda::Graph>>& DeviceRun::graphs_of(Binding& binding) {
