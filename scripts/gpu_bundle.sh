@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:?usage: scripts/gpu_bundle.sh FOLDER [BUILD]}
 build=${2:-build}
-programs=("$build/vitrail" "$build/tests/gpu/vitrail_gpu_conformance")
+programs=("$build/vitrail" "$build/tests/gpu/vitrail_gpu_conformance" "$build/tests/gpu/vitrail_gpu_memory")
+python=${VITRAIL_PYTHON:-python3}  # with onnx, onnxruntime and pytest: for the model with branches and loops
 mkdir -p "$folder/bin" "$folder/lib" "$folder/tests/golden" "$folder/tests/python"
 for program in "${programs[@]}"; do
   [ -x "$program" ] || { echo "gpu_bundle: $program is missing: build first" >&2; exit 1; }
@@ -17,7 +18,13 @@ for program in "${programs[@]}"; do
 done
 cp -u tests/golden/* "$folder/tests/golden/"
 cp -u tests/python/golden.py tests/python/vitrail_weights.py "$folder/tests/python/"
-cp -u bench/gpu/run_all.py "$folder/"
+cp -u bench/gpu/run_all.py bench/gpu/checks.py "$folder/"
+mkdir -p "$folder/bench/gpu"
+cp -u bench/gpu/torch_peers.py "$folder/bench/gpu/"
+cp -ru tests/python/twins "$folder/tests/python/"
+PYTHONPATH=tests/python "$python" -c "
+import sys, onnx, test_control_flow
+onnx.save(test_control_flow.model(), sys.argv[1])" "$folder/control.onnx"
 megabytes=$(du -sm "$folder" | cut -f1)
 [ "$megabytes" -le 60 ] || { echo "gpu_bundle: $megabytes MB, more than 60" >&2; exit 1; }
 echo "$folder: $megabytes MB"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only conformance,golden,bench] [--conformance PART]. Writes results.json and results.md to OUT.
+Usage: run_all.py OUT [--only golden,bench,verify,control,errors,peers,conformance] [--conformance PART]
+Writes results.json and results.md to OUT; a part that breaks is reported and the others go on.
 """
 
 import argparse
@@ -12,12 +13,15 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "tests" / "python"))
+import checks  # noqa: E402
+
 from golden import Golden  # noqa: E402
 
 PRECISIONS = {"f32": [], "tf32": ["--tf32"], "f16": ["--fp16"], "bf16": ["--bf16"]}
@@ -46,14 +50,14 @@ class Runner:
         self.work = work
         self.env = environment(work)
 
-    def program(self, name, *arguments, timeout=300):
+    def program(self, name, *arguments, timeout=300, environment=None):
         """Exit code, output and seconds of one of our programs."""
         start = time.monotonic()
         done = subprocess.run(
             [str(HERE / "bin" / name), *map(str, arguments)],
             capture_output=True,
             text=True,
-            env=self.env,
+            env=self.env | (environment or {}),
             timeout=timeout,
         )
         return done.returncode, done.stdout + done.stderr, time.monotonic() - start
@@ -92,10 +96,22 @@ def conformance(runner, part):
     return {"exit": code, "seconds": seconds, "text": text}
 
 
+def finite_times_100(runner, plan, image, output):
+    """Whether an image a hundred times too bright still gives finite values."""
+    bright, results = runner.work / "bright.npz", runner.work / "bright-out.npz"
+    np.savez(bright, input=image * np.float32(100))
+    code, text, _ = runner.program("vitrail", "run", plan, "--inputs", bright, "--outputs", results)
+    if code:
+        return f"exit {code}: {text[-500:]}"
+    with np.load(results) as got:
+        return bool(np.isfinite(got[output]).all())
+
+
 def golden(runner):
     rows = []
     for model, output, cases in (
         ("cvt13", "logits", ["224x224"]),
+        ("cvt21", "logits", ["224x224"]),
         ("mst_plus_plus", "output", ["64x72", "60x62", "512x482"]),
     ):
         stored = Golden(model)
@@ -128,6 +144,7 @@ def golden(runner):
                             row["mean_difference"] = float(np.abs(difference).mean())
                             row["relative_l2"] = float(np.linalg.norm(difference) / np.linalg.norm(full))
                         row["finite"] = bool(np.isfinite(values).all())
+                        row["finite_times_100"] = finite_times_100(runner, plan, image, output)
                 print(row, flush=True)
                 rows.append(row)
     return rows
@@ -164,18 +181,23 @@ def markdown(results):
         )
     lines += [
         "",
-        "| model | case | precision | max difference | float32 tolerance | relative L2 |",
-        "|---|---|---|---|---|---|",
+        "| model | case | precision | max difference | float32 tolerance | relative L2 | finite at 100 times |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in results.get("golden", []):
         if "error" in row:
-            lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | |")
+            lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | | |")
             continue
         lines.append(
             f"| {row['model']} | {row['case']} | {row['precision']} | {row['max_difference']:.3g} "
-            f"| {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} |"
+            f"| {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} "
+            f"| {row['finite_times_100']} |"
         )
-    return "\n".join(lines) + "\n"
+    for part in "verify", "control", "errors":
+        for row in results.get(part, []):
+            name = " ".join(str(row[key]) for key in ("model", "precision", "case") if key in row)
+            lines.append(f"{part}: {name}: exit {row['exit']}" + ("" if row.get("ok", row["exit"] == 0) else " FAILED"))
+    return "\n".join(lines) + f"\n\n{checks.peers_markdown(results)}\n"
 
 
 def main():
@@ -195,10 +217,18 @@ def main():
     steps = {
         "golden": lambda: golden(runner),
         "bench": lambda: bench(runner),
+        "verify": lambda: checks.verify(runner, PRECISIONS),
+        "control": lambda: checks.control(runner, HERE, PRECISIONS),
+        "errors": lambda: checks.errors(runner),
+        "peers": lambda: checks.peers(runner, HERE),
         "conformance": lambda: conformance(runner, options.conformance),
     }
     for name in options.only.split(","):
-        results[name] = steps[name]()
+        try:
+            results[name] = steps[name]()
+        except Exception:
+            results.setdefault("broken", {})[name] = traceback.format_exc()
+            print(results["broken"][name], flush=True)
         (options.out / "results.json").write_text(json.dumps(results, indent=1))
         (options.out / "results.md").write_text(f"{results['machine']}\n\n{markdown(results)}")
     print(markdown(results))
