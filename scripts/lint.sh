@@ -34,6 +34,13 @@ for f in "${scripts[@]}"; do
   bash -n "$f" || fail "$f does not parse"
 done
 
+if [ -x .venv/bin/clang-format ]; then
+  mapfile -t cpp < <(files '*.cc' '*.h')
+  .venv/bin/clang-format --dry-run -Werror "${cpp[@]}" 2>/dev/null ||
+    fail "C++ format (run: git ls-files '*.cc' '*.h' | xargs .venv/bin/clang-format -i)"
+else
+  fail ".venv/bin/clang-format is missing (run: ./dev setup)"
+fi
 if [ -x .venv/bin/ruff ]; then
   .venv/bin/ruff check -q "${python[@]}" || fail "ruff check (many are mended by .venv/bin/ruff check --fix)"
   .venv/bin/ruff format -q --check "${python[@]}" || fail "Python format (run: .venv/bin/ruff format .)"
