@@ -17,18 +17,21 @@ void run(const char* path) {
   const vitrail::LoadedPlan plan = vitrail::LoadedPlan::load(path);
   vitrail::Session session(plan, {.threads = 2});
 
-  std::vector<std::vector<std::byte>> memory;  // the session reads the inputs until run() has returned
+  std::vector<std::vector<std::byte>>
+      memory;  // the session reads the inputs until run() has returned
   for (const vitrail::TensorSpec& input : plan.inputs()) {
     size_t bytes = vitrail::size_of(input.dtype);
     for (int64_t extent : input.opt) bytes *= static_cast<size_t>(extent);
     memory.emplace_back(bytes);
     session.set_input(input.name, input.dtype, input.opt, memory.back().data());
-    std::printf("in   %s %s %s\n", input.name.c_str(), vitrail::name_of(input.dtype), text(input.opt).c_str());
+    std::printf("in   %s %s %s\n", input.name.c_str(), vitrail::name_of(input.dtype),
+                text(input.opt).c_str());
   }
   session.run();
   for (const vitrail::TensorSpec& output : plan.outputs()) {
     const vitrail::TensorView result = session.output(output.name);
-    std::printf("out  %s %s %s\n", output.name.c_str(), vitrail::name_of(result.dtype), text(result.dims).c_str());
+    std::printf("out  %s %s %s\n", output.name.c_str(), vitrail::name_of(result.dtype),
+                text(result.dims).c_str());
   }
 }
 

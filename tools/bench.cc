@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail bench model.vitrail
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <thread>
 
 #include "tools/cli.h"
@@ -30,7 +30,9 @@ struct Options {
 };
 
 using Clock = std::chrono::steady_clock;
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 // trtexec's percentile: sorted[max(n - 1 - floor((1 - p) n), 0)].
 double percentile(const std::vector<double>& sorted, double p) {
@@ -38,11 +40,14 @@ double percentile(const std::vector<double>& sorted, double p) {
   return sorted[static_cast<size_t>(std::max(n - 1 - std::floor((1 - p) * n), 0.0))];
 }
 
-NamedTensors random_inputs(const LoadedPlan& plan, const std::map<std::string, ShapeRange>& shapes) {
+NamedTensors random_inputs(const LoadedPlan& plan,
+                           const std::map<std::string, ShapeRange>& shapes) {
   NamedTensors out;
   for (const TensorSpec& spec : plan.inputs()) {
     const auto given = shapes.find(spec.name);
-    out.emplace_back(spec.name, random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, 1));
+    out.emplace_back(
+        spec.name,
+        random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, 1));
   }
   return out;
 }
@@ -56,7 +61,10 @@ void check_names(const LoadedPlan& plan, const std::map<std::string, ShapeRange>
       known |= spec.name == name;
       valid += fmt::format("{}'{}'", valid.empty() ? "" : ", ", printable(spec.name));
     }
-    if (!known) throw Error(Code::usage, fmt::format("--shapes names the input '{}'; the plan's inputs are {}", printable(name), valid));
+    if (!known)
+      throw Error(Code::usage,
+                  fmt::format("--shapes names the input '{}'; the plan's inputs are {}",
+                              printable(name), valid));
   }
 }
 
@@ -66,7 +74,8 @@ void set_inputs(Session& session, const NamedTensors& inputs) {
 
 // One stream: its own session; latencies in ms after the warm-up.
 // `on_device`: where to put the times of the device alone, for a plan that runs on one.
-std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o, std::vector<double>* on_device = nullptr) {
+std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o,
+                            std::vector<double>* on_device = nullptr) {
   Session session(plan, {.device = o.device, .threads = o.threads});
   set_inputs(session, inputs);
   const auto warm = Clock::now();
@@ -88,7 +97,8 @@ std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, 
   return out;
 }
 
-// Steps by kernel and one by one, the least of several runs each; every step waits for the one before it.
+// Steps by kernel and one by one, the least of several runs each; every step waits for the one
+// before it.
 void print_layers(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
   Session session(plan, {.device = o.device, .threads = o.threads});
   set_inputs(session, inputs);
@@ -99,17 +109,21 @@ void print_layers(const LoadedPlan& plan, const NamedTensors& inputs, const Opti
   };
   std::map<int, Layer> layers;
   session.set_trace([&](const StepReport& r) {
-    const auto [at, fresh] = layers.try_emplace(r.index, Layer{std::string(r.step), std::string(r.kernel), r.microseconds});
+    const auto [at, fresh] = layers.try_emplace(
+        r.index, Layer{std::string(r.step), std::string(r.kernel), r.microseconds});
     if (!fresh) at->second.microseconds = std::min(at->second.microseconds, r.microseconds);
   });
   constexpr int kRuns = 10;
   for (int i = 0; i < kRuns; ++i) session.run();
   std::map<std::string, std::pair<int, double>> kernels;
-  for (const auto& [index, l] : layers) ++kernels[l.kernel].first, kernels[l.kernel].second += l.microseconds;
+  for (const auto& [index, l] : layers)
+    ++kernels[l.kernel].first, kernels[l.kernel].second += l.microseconds;
   fmt::print("=== Steps by kernel ===\n");
-  for (const auto& [kernel, sum] : kernels) fmt::print("{:6} x {:<36} {:10.1f} us\n", sum.first, kernel, sum.second);
+  for (const auto& [kernel, sum] : kernels)
+    fmt::print("{:6} x {:<36} {:10.1f} us\n", sum.first, kernel, sum.second);
   fmt::print("=== Steps ===\n");
-  for (const auto& [index, l] : layers) fmt::print("{:4} {:9.1f} us  {:<24} {}\n", index, l.microseconds, l.kernel, l.step);
+  for (const auto& [index, l] : layers)
+    fmt::print("{:4} {:9.1f} us  {:<24} {}\n", index, l.microseconds, l.kernel, l.step);
 }
 
 void run(const Options& o) {
@@ -118,14 +132,17 @@ void run(const Options& o) {
   const bool is_built = is_plan(o.model);
   if (!is_built) add_shapes(inputs, shapes);
   const auto load = Clock::now();
-  const LoadedPlan plan = is_built ? LoadedPlan::load(o.model) : build_in_memory(Graph::import_onnx(o.model), shapes, o.threads);
+  const LoadedPlan plan = is_built
+                              ? LoadedPlan::load(o.model)
+                              : build_in_memory(Graph::import_onnx(o.model), shapes, o.threads);
   const double load_ms = ms_since(load);
   check_names(plan, shapes);
   if (inputs.empty()) inputs = random_inputs(plan, shapes);
   std::vector<std::vector<double>> streams(static_cast<size_t>(o.streams));
   const auto wall = Clock::now();
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < streams.size(); ++i) threads.emplace_back([&, i] { streams[i] = measure(plan, inputs, o); });
+  for (size_t i = 1; i < streams.size(); ++i)
+    threads.emplace_back([&, i] { streams[i] = measure(plan, inputs, o); });
   std::vector<double> device;
   streams[0] = measure(plan, inputs, o, o.streams == 1 ? &device : nullptr);
   for (std::thread& t : threads) t.join();
@@ -134,25 +151,47 @@ void run(const Options& o) {
   std::vector<double> all;
   for (const auto& s : streams) all.insert(all.end(), s.begin(), s.end());
   std::sort(all.begin(), all.end());
-  const double mean = std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
+  const double mean =
+      std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
   double qps = 0;
-  for (const auto& s : streams) qps += 1000.0 * static_cast<double>(s.size()) / std::accumulate(s.begin(), s.end(), 0.0);
+  for (const auto& s : streams)
+    qps += 1000.0 * static_cast<double>(s.size()) / std::accumulate(s.begin(), s.end(), 0.0);
   rusage use{};
   getrusage(RUSAGE_SELF, &use);
   const double peak_mib = static_cast<double>(use.ru_maxrss) / 1024;
 
   fmt::print("=== Performance summary ===\nThroughput: {:.4g} qps\n", qps);
-  fmt::print("Latency: min = {:.4g} ms, max = {:.4g} ms, mean = {:.4g} ms, median = {:.4g} ms, percentile(90%) = {:.4g} ms, percentile(95%) = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
-             all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.95), percentile(all, 0.99));
-  fmt::print("Total Host Walltime: {:.4g} s\n{}: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} stream(s)\n", wall_s,
-             is_built ? "Load" : "Build and load", load_ms, peak_mib, all.size(), o.streams);
-  if (!device.empty()) fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n", device.front(), percentile(device, 0.5), percentile(device, 0.99));
+  fmt::print(
+      "Latency: min = {:.4g} ms, max = {:.4g} ms, mean = {:.4g} ms, median = {:.4g} ms, "
+      "percentile(90%) = {:.4g} ms, percentile(95%) = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
+      all.front(), all.back(), mean, percentile(all, 0.5), percentile(all, 0.9),
+      percentile(all, 0.95), percentile(all, 0.99));
+  fmt::print(
+      "Total Host Walltime: {:.4g} s\n{}: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} "
+      "stream(s)\n",
+      wall_s, is_built ? "Load" : "Build and load", load_ms, peak_mib, all.size(), o.streams);
+  if (!device.empty())
+    fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
+               device.front(), percentile(device, 0.5), percentile(device, 0.99));
   if (o.layers) print_layers(plan, inputs, o);
   if (o.json.empty()) return;
-  nlohmann::ordered_json j{
-      {"latency_ms", {{"min", all.front()}, {"median", percentile(all, 0.5)}, {"mean", mean}, {"max", all.back()}, {"p90", percentile(all, 0.9)}, {"p95", percentile(all, 0.95)}, {"p99", percentile(all, 0.99)}}},
-      {"throughput_qps", qps}, {"load_ms", load_ms}, {"peak_memory_mib", peak_mib}, {"iterations", all.size()}, {"streams", o.streams}};
-  if (!device.empty()) j["device_ms"] = {{"min", device.front()}, {"median", percentile(device, 0.5)}, {"p99", percentile(device, 0.99)}};
+  nlohmann::ordered_json j{{"latency_ms",
+                            {{"min", all.front()},
+                             {"median", percentile(all, 0.5)},
+                             {"mean", mean},
+                             {"max", all.back()},
+                             {"p90", percentile(all, 0.9)},
+                             {"p95", percentile(all, 0.95)},
+                             {"p99", percentile(all, 0.99)}}},
+                           {"throughput_qps", qps},
+                           {"load_ms", load_ms},
+                           {"peak_memory_mib", peak_mib},
+                           {"iterations", all.size()},
+                           {"streams", o.streams}};
+  if (!device.empty())
+    j["device_ms"] = {{"min", device.front()},
+                      {"median", percentile(device, 0.5)},
+                      {"p99", percentile(device, 0.99)}};
   write_atomically(o.json, j.dump(2) + "\n");
 }
 
@@ -162,13 +201,22 @@ void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* bench = app.add_subcommand("bench", "time a plan or an ONNX model");
   bench->add_option("model,--loadEngine,--onnx", o->model, "plan or ONNX file")->required();
-  bench->add_option("--inputs,--load-inputs", o->inputs, "tensors by name (.npz); without it random ones");
+  bench->add_option("--inputs,--load-inputs", o->inputs,
+                    "tensors by name (.npz); without it random ones");
   bench->add_option("--shapes", o->shapes, "INPUT:DIMS to run at");
-  bench->add_option("--threads", o->threads, "workers of a stream; 0: one per processor")->check(CLI::Range(0, 1024));
-  bench->add_option("--streams,--infStreams", o->streams, "sessions at a time")->check(CLI::Range(1, 64));
-  bench->add_option("--warmUp,--warmup", o->warmup_ms, "milliseconds")->check(CLI::Range(0.0, 3.6e6))->capture_default_str();
-  bench->add_option("--duration", o->seconds, "seconds, at least")->check(CLI::Range(0.0, 3600.0))->capture_default_str();
-  bench->add_option("--iterations", o->iterations, "at least")->check(CLI::Range(1, 100000000))->capture_default_str();
+  bench->add_option("--threads", o->threads, "workers of a stream; 0: one per processor")
+      ->check(CLI::Range(0, 1024));
+  bench->add_option("--streams,--infStreams", o->streams, "sessions at a time")
+      ->check(CLI::Range(1, 64));
+  bench->add_option("--warmUp,--warmup", o->warmup_ms, "milliseconds")
+      ->check(CLI::Range(0.0, 3.6e6))
+      ->capture_default_str();
+  bench->add_option("--duration", o->seconds, "seconds, at least")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  bench->add_option("--iterations", o->iterations, "at least")
+      ->check(CLI::Range(1, 100000000))
+      ->capture_default_str();
   bench->add_option("--json", o->json, "file for the figures");
   bench->add_flag("--layers,--dumpProfile", o->layers, "also time every step by itself");
   add_device(*bench, o->device);

@@ -2,8 +2,8 @@
 // vitrail build model.onnx -o model.vitrail
 #include "tools/build.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <CLI/CLI.hpp>
 
 #include <filesystem>
 
@@ -16,8 +16,10 @@ namespace {
 
 // trtexec's and Polygraphy's three lists to ranges; what one leaves out follows from the others.
 std::map<std::string, ShapeRange> ranges(const BuildArguments& o) {
-  auto out = parse_profiles(o.shapes).empty() ? std::map<std::string, ShapeRange>{} : parse_profiles(o.shapes)[0];
-  const auto opt = parse_shapes(o.opt_shapes), min = parse_shapes(o.min_shapes), max = parse_shapes(o.max_shapes);
+  auto out = parse_profiles(o.shapes).empty() ? std::map<std::string, ShapeRange>{}
+                                              : parse_profiles(o.shapes)[0];
+  const auto opt = parse_shapes(o.opt_shapes), min = parse_shapes(o.min_shapes),
+             max = parse_shapes(o.max_shapes);
   for (const auto* list : {&opt, &min, &max})
     for (const auto& [name, range] : *list) out.emplace(name, range);
   for (auto& [name, range] : out) {
@@ -42,12 +44,18 @@ void build_plan(const Graph& graph, BuildArguments& o) {
   }
   if (auto profiles = parse_profiles(o.shapes); profiles.size() > 1) {
     if (!o.min_shapes.empty() || !o.opt_shapes.empty() || !o.max_shapes.empty())
-      throw Error(Code::usage, "several ranges of one input: give them all with --shapes input:MIN..OPT..MAX, without --minShapes, --optShapes and --maxShapes");
+      throw Error(Code::usage,
+                  "several ranges of one input: give them all with --shapes input:MIN..OPT..MAX, "
+                  "without --minShapes, --optShapes and --maxShapes");
     o.build.profiles = std::move(profiles);
   }
-  o.build.verify = o.verify == "off" ? VerifyLevel::off : o.verify == "full" ? VerifyLevel::full : VerifyLevel::fast;
-  if (o.fp16 && o.bf16) throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
-  if (o.build.tf32 && o.no_tf32) throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
+  o.build.verify = o.verify == "off"    ? VerifyLevel::off
+                   : o.verify == "full" ? VerifyLevel::full
+                                        : VerifyLevel::fast;
+  if (o.fp16 && o.bf16)
+    throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
+  if (o.build.tf32 && o.no_tf32)
+    throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
   o.build.storage = o.fp16 ? DType::f16 : o.bf16 ? DType::bf16 : DType::f32;
   o.build.code_cache = default_code_cache();
   if (!o.quiet) o.build.progress = show_progress();
@@ -62,20 +70,28 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_option("--minShapes,--trt-min-shapes", o->min_shapes, "least extents");
   build->add_option("--optShapes,--trt-opt-shapes", o->opt_shapes, "extents tuned for");
   build->add_option("--maxShapes,--trt-max-shapes", o->max_shapes, "greatest extents");
-  build->add_option("--threads", o->build.threads, "workers; 0: one per processor")->check(CLI::Range(0, 1024));
-  build->add_option("--timing-cache,--timingCacheFile,--load-timing-cache,--save-timing-cache", o->build.timing_cache, "file of earlier timings");
-  build->add_option("--budget", o->build.budget_seconds, "seconds for tuning")->check(CLI::Range(0.0, 86400.0));
+  build->add_option("--threads", o->build.threads, "workers; 0: one per processor")
+      ->check(CLI::Range(0, 1024));
+  build->add_option("--timing-cache,--timingCacheFile,--load-timing-cache,--save-timing-cache",
+                    o->build.timing_cache, "file of earlier timings");
+  build->add_option("--budget", o->build.budget_seconds, "seconds for tuning")
+      ->check(CLI::Range(0.0, 86400.0));
   build->add_flag("--deterministic", o->build.deterministic, "equal inputs, equal bytes");
-  build->add_option("--verify", o->verify, "off, fast or full")->check(CLI::IsMember({"off", "fast", "full"}))->capture_default_str();
-  build->add_flag("--no-retune{false}", o->build.keep_source, "leave the imported graph out of the plan");
+  build->add_option("--verify", o->verify, "off, fast or full")
+      ->check(CLI::IsMember({"off", "fast", "full"}))
+      ->capture_default_str();
+  build->add_flag("--no-retune{false}", o->build.keep_source,
+                  "leave the imported graph out of the plan");
   add_device(*build, o->build.device);
-  build->add_option("--arch", o->build.architecture, "GPU: sm_80, sm_86, sm_87, sm_89 or sm_90; without it the device's own");
+  build->add_option("--arch", o->build.architecture,
+                    "GPU: sm_80, sm_86, sm_87, sm_89 or sm_90; without it the device's own");
   build->add_flag("--fp16", o->fp16, "GPU: weights and values between steps in float16");
   build->add_flag("--bf16", o->bf16, "GPU: the same in bfloat16");
   build->add_flag("--tf32", o->build.tf32, "GPU: float32 products may round their factors to TF32");
   build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
   // What these of trtexec ask for is so in any case.
-  build->add_flag("--skipInference,--stronglyTyped,--strongly-typed", o->as_always, "as always: only a build, types as in the model");
+  build->add_flag("--skipInference,--stronglyTyped,--strongly-typed", o->as_always,
+                  "as always: only a build, types as in the model");
   build->add_flag("-q,--quiet", o->quiet, "no progress, no account");
 }
 
@@ -90,11 +106,13 @@ void add_build(CLI::App& app) {
   add_build_options(build, &o->build);
   build->callback([o] {
     const std::string& plan = o->build.output;
-    if (o->model.empty()) throw Error(Code::usage, "give the model: vitrail build MODEL.onnx -o PLAN.vitrail");
+    if (o->model.empty())
+      throw Error(Code::usage, "give the model: vitrail build MODEL.onnx -o PLAN.vitrail");
     require_distinct(o->model, plan);
     require_output(o->build);
     if (!is_plan(o->model)) return build_plan(Graph::import_onnx(o->model), o->build);
-    const BuildOptions old = options_of_plan(o->model);  // the plan's promises stay, unless others are asked for
+    const BuildOptions old =
+        options_of_plan(o->model);  // the plan's promises stay, unless others are asked for
     o->build.build.shapes = old.shapes;
     o->build.build.profiles = old.profiles;
     o->build.build.deterministic |= old.deterministic;

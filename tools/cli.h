@@ -24,9 +24,10 @@ void add_inspect(CLI::App& app);
 /// "input:1..4..16x3x224x224", "input:1x3x224x224", "input:[1,3,224,224]": (name, range). Throws
 /// Error(usage) that shows the form.
 std::pair<std::string, ShapeRange> parse_shape(const std::string& text);
-/// Several of them; commas outside brackets separate inputs of one argument. An input that comes again
-/// begins a further set of ranges; inputs that come less often keep their last.
-std::vector<std::map<std::string, ShapeRange>> parse_profiles(const std::vector<std::string>& arguments);
+/// Several of them; commas outside brackets separate inputs of one argument. An input that comes
+/// again begins a further set of ranges; inputs that come less often keep their last.
+std::vector<std::map<std::string, ShapeRange>> parse_profiles(
+    const std::vector<std::string>& arguments);
 /// The same where only one set makes sense.
 std::map<std::string, ShapeRange> parse_shapes(const std::vector<std::string>& arguments);
 /// "HxW"; throws Error(usage).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail inspect model.onnx|model.vitrail
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <CLI/CLI.hpp>
 
 #include "tools/cli.h"
 #include "vitrail/check.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program `vitrail`: a subcommand a file.
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <iostream>
@@ -28,8 +28,10 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining(true);
   if (!unknown.empty()) return vitrail::cli::explain_unknown(*command, unknown);
   std::string name = command->get_name();
-  if (command->get_parent() && command->get_parent()->get_parent()) name = command->get_parent()->get_name() + " " + name;
-  return fmt::format("{}; see {}{} --help", vitrail::printable(error.what(), 400), command == &app ? "" : "vitrail ", name);
+  if (command->get_parent() && command->get_parent()->get_parent())
+    name = command->get_parent()->get_name() + " " + name;
+  return fmt::format("{}; see {}{} --help", vitrail::printable(error.what(), 400),
+                     command == &app ? "" : "vitrail ", name);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vitrail zoo list | export | build
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <CLI/CLI.hpp>
 
 #include "tools/build.h"
 #include "tools/cli.h"
@@ -19,21 +19,27 @@ struct Choice {
 Graph define(const Choice& o) {
   zoo::InputSize size{.batch = o.batch};
   if (!o.size.empty()) std::tie(size.height, size.width) = parse_size(o.size);
-  const zoo::Weights weights = o.weights == "deterministic" ? zoo::Weights::deterministic() : zoo::Weights::from_file(o.weights);
-  if (weights.is_deterministic()) fmt::print("the weights are made from the parameters' names and mean nothing\n");
+  const zoo::Weights weights = o.weights == "deterministic" ? zoo::Weights::deterministic()
+                                                            : zoo::Weights::from_file(o.weights);
+  if (weights.is_deterministic())
+    fmt::print("the weights are made from the parameters' names and mean nothing\n");
   return zoo::define(o.model, weights, size);
 }
 
 void add_choice(CLI::App* app, Choice* o) {
   app->add_option("model", o->model, "name, see `zoo list`")->required();
-  app->add_option("--weights", o->weights, "checkpoint (.pth, .safetensors, .npz) or 'deterministic'")->capture_default_str();
-  app->add_option("--batch", o->batch, "fixed batch; without it the batch is dynamic")->check(CLI::Range(1, 65536));
+  app->add_option("--weights", o->weights,
+                  "checkpoint (.pth, .safetensors, .npz) or 'deterministic'")
+      ->capture_default_str();
+  app->add_option("--batch", o->batch, "fixed batch; without it the batch is dynamic")
+      ->check(CLI::Range(1, 65536));
   app->add_option("--size", o->size, "fixed HEIGHTxWIDTH");
 }
 
 void list() {
   for (const zoo::Model& m : zoo::models())
-    fmt::print("{:14} {:6} {}x{}{}  {}\n", m.name, m.family, m.height, m.width, m.dynamic_size ? " (any)" : "", m.description);
+    fmt::print("{:14} {:6} {}x{}{}  {}\n", m.name, m.family, m.height, m.width,
+               m.dynamic_size ? " (any)" : "", m.description);
 }
 
 void add_export(CLI::App* zoo) {
@@ -61,7 +67,8 @@ void add_zoo_build(CLI::App* zoo) {
     BuildArguments build;
   };
   auto o = std::make_shared<Options>();
-  CLI::App* out = zoo->add_subcommand("build", "straight to a verified plan, the same as by way of ONNX");
+  CLI::App* out =
+      zoo->add_subcommand("build", "straight to a verified plan, the same as by way of ONNX");
   add_choice(out, &o->choice);
   add_build_options(out, &o->build);
   out->callback([o] {
@@ -73,7 +80,8 @@ void add_zoo_build(CLI::App* zoo) {
 }  // namespace
 
 void add_zoo(CLI::App& app) {
-  CLI::App* zoo = app.add_subcommand("zoo", "models of the zoo: list them, write them as ONNX or as plans");
+  CLI::App* zoo =
+      app.add_subcommand("zoo", "models of the zoo: list them, write them as ONNX or as plans");
   zoo->require_subcommand(1);
   zoo->add_subcommand("list", "names, sizes and sources")->callback(list);
   add_export(zoo);

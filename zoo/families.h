@@ -8,17 +8,21 @@ namespace vitrail::zoo {
 Graph define_cvt(const Model& model, const Weights& weights, const InputSize& size);
 Graph define_mst_plus_plus(const Model& model, const Weights& weights, const InputSize& size);
 
-/// A graph under construction with its parameters: layers named as in PyTorch. A parameter's official
-/// name is the module path with dots; node names have slashes.
+/// A graph under construction with its parameters: layers named as in PyTorch. A parameter's
+/// official name is the module path with dots; node names have slashes.
 class Net {
  public:
   Net(Graph& graph, const Weights& weights) : g(graph), weights_(weights) {}
 
-  Var parameter(const std::string& name, const Dims& dims) { return g.constant(name, weights_.get(name, dims)); }
+  Var parameter(const std::string& name, const Dims& dims) {
+    return g.constant(name, weights_.get(name, dims));
+  }
   Var ints(const std::vector<int64_t>& values);
   Var number(float value);
   Var reshape(Var x, const std::vector<int64_t>& to) { return g.op("Reshape", {x, ints(to)}); }
-  Var transpose(Var x, const std::vector<int64_t>& perm) { return g.op("Transpose", {x}, {{"perm", perm}}); }
+  Var transpose(Var x, const std::vector<int64_t>& perm) {
+    return g.op("Transpose", {x}, {{"perm", perm}});
+  }
   /// nn.Linear: weight [out, in], optional bias [out].
   Var linear(Var x, const std::string& name, int64_t in, int64_t out, bool bias = true);
   /// nn.Conv2d.

@@ -65,7 +65,8 @@ Weights Weights::from_file(const std::string& path) {
   const NamedTensors tensors = read_tensors(path);
   bool prefixed = !tensors.empty();
   for (const auto& [name, tensor] : tensors) prefixed &= name.starts_with("module.");
-  for (const auto& [name, tensor] : tensors) out.tensors_.emplace(prefixed ? name.substr(7) : name, tensor);
+  for (const auto& [name, tensor] : tensors)
+    out.tensors_.emplace(prefixed ? name.substr(7) : name, tensor);
   return out;
 }
 
@@ -73,10 +74,12 @@ Tensor Weights::get(const std::string& name, const Dims& dims) const {
   if (is_deterministic()) return deterministic_weight(name, dims);
   const auto found = tensors_.find(name);
   if (found == tensors_.end())
-    throw Error(Code::bad_input, "'" + path_ + "' has no parameter '" + name + "' " + text_of(dims) + "; is it a checkpoint of this model?");
+    throw Error(Code::bad_input, "'" + path_ + "' has no parameter '" + name + "' " +
+                                     text_of(dims) + "; is it a checkpoint of this model?");
   const Tensor& t = found->second;
   if (t.dims() != dims)
-    throw Error(Code::bad_input, "'" + path_ + "': parameter '" + name + "' has shape " + text_of(t.dims()) + ", the model needs " + text_of(dims));
+    throw Error(Code::bad_input, "'" + path_ + "': parameter '" + name + "' has shape " +
+                                     text_of(t.dims()) + ", the model needs " + text_of(dims));
   read_.insert(name);
   return t.cast(DType::f32);
 }
@@ -87,11 +90,13 @@ void Weights::require_all_read() const {
   size_t unknown = 0;
   for (const auto& [name, tensor] : tensors_) {
     if (read_.contains(name) || name.ends_with("num_batches_tracked")) continue;
-    if (++unknown <= kShown) list += (list.empty() ? "'" : ", '") + printable(name) + "' " + text_of(tensor.dims());
+    if (++unknown <= kShown)
+      list += (list.empty() ? "'" : ", '") + printable(name) + "' " + text_of(tensor.dims());
   }
   if (unknown == 0) return;
   if (unknown > kShown) list += " and " + std::to_string(unknown - kShown) + " more";
-  throw Error(Code::bad_input, "'" + path_ + "' has parameters that the model does not know: " + list + "; is it a checkpoint of this model?");
+  throw Error(Code::bad_input, "'" + path_ + "' has parameters that the model does not know: " +
+                                   list + "; is it a checkpoint of this model?");
 }
 
 }  // namespace vitrail::zoo

@@ -23,16 +23,17 @@ enum class VerifyLevel : uint8_t {
 struct BuildOptions {
   /// By input name. An input with symbolic extents needs an entry.
   std::map<std::string, ShapeRange> shapes;
-  /// Several sets of ranges, each as `shapes` (which they replace when there are any): the plan takes
-  /// inputs that fit one of the sets and is tuned for the opt of each.
+  /// Several sets of ranges, each as `shapes` (which they replace when there are any): the plan
+  /// takes inputs that fit one of the sets and is tuned for the opt of each.
   std::vector<std::map<std::string, ShapeRange>> profiles;
-  int threads = 0;             ///< 0: one per core
-  bool deterministic = false;  ///< fixed summation orders, heuristic tactics: equal inputs, equal bytes
-  bool tune = true;            ///< time kernels; false: heuristic choice
+  int threads = 0;  ///< 0: one per core
+  bool deterministic =
+      false;         ///< fixed summation orders, heuristic tactics: equal inputs, equal bytes
+  bool tune = true;  ///< time kernels; false: heuristic choice
   double budget_seconds = 60;  ///< of tuning
   std::string timing_cache;    ///< path; empty: none
   VerifyLevel verify = VerifyLevel::fast;
-  bool keep_source = true;     ///< store the imported graph to retune from
+  bool keep_source = true;  ///< store the imported graph to retune from
   std::vector<std::string> disabled_passes;
   /// "cpu", "cuda" or "cuda:N".
   std::string device = "cpu";
@@ -49,8 +50,8 @@ struct BuildOptions {
   std::function<void(const std::string& stage, double done)> progress;
 };
 
-/// For BuildOptions::progress: on standard error a bar with the time left on a terminal, a line now and
-/// then in a log.
+/// For BuildOptions::progress: on standard error a bar with the time left on a terminal, a line now
+/// and then in a log.
 std::function<void(const std::string& stage, double done)> show_progress();
 
 /// How far results lie from the reference.
@@ -68,16 +69,17 @@ struct BuildReport {
   std::map<std::string, int> kernels;  ///< steps by family
   std::vector<std::string> lines;      ///< what was fused, what not and why
   std::vector<CheckRow> verification;
-  uint64_t weight_bytes = 0, arena_bytes = 0;  ///< arena: all working memory of a session at the opt shapes
+  uint64_t weight_bytes = 0,
+           arena_bytes = 0;  ///< arena: all working memory of a session at the opt shapes
   double seconds = 0;
 };
 
-/// Where compiled GPU code is kept unless told otherwise: $VITRAIL_CACHE, or "vitrail" in the user's
-/// cache folder; empty where there is neither.
+/// Where compiled GPU code is kept unless told otherwise: $VITRAIL_CACHE, or "vitrail" in the
+/// user's cache folder; empty where there is neither.
 std::string default_code_cache();
 
-/// What a plan was built for, to build it again from Graph::from_plan: its ranges, and whether it is
-/// deterministic. The rest is as in new options.
+/// What a plan was built for, to build it again from Graph::from_plan: its ranges, and whether it
+/// is deterministic. The rest is as in new options.
 BuildOptions options_of_plan(const std::string& path);
 
 /// Builds a plan file. Throws Error; with Error(accuracy) no plan is written.

@@ -9,7 +9,8 @@ namespace vitrail {
 
 /// The graph by the plain definitions of its ops, in float32 or float64. Inputs by name; outputs in
 /// the model's order.
-NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision = DType::f32);
+NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs,
+                           DType precision = DType::f32);
 
 /// Differences of two tensors, b the reference. Relative errors are divided by |b|; elements where
 /// b is 0 and a is not count as infinite there.
@@ -46,7 +47,8 @@ struct StepOptions {
 };
 /// Replays each step of an unchanged plan. `model` is what the plan was built from. Steps inside
 /// branches and loops run, but are not told of. Throws Error(usage) when an input is missing.
-std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model, const NamedTensors& inputs,
+std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model,
+                                          const NamedTensors& inputs,
                                           const StepOptions& options = {});
 
 /// A plan or ONNX model in words or JSON: inputs, ranges, layers, kernels with times and reasons.

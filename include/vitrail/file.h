@@ -27,8 +27,8 @@ std::string read_file(const std::string& path, size_t limit);
 void write_atomically(const std::string& path, std::span<const Bytes> chunks);
 void write_atomically(const std::string& path, std::string_view text);
 
-/// Deletes what this process has begun to write and not finished. Only for a signal handler that ends
-/// the process afterwards; async-signal-safe.
+/// Deletes what this process has begun to write and not finished. Only for a signal handler that
+/// ends the process afterwards; async-signal-safe.
 void remove_unfinished_files() noexcept;
 
 /// Throws Error(usage) when both names lead to the same file, so that a command does not overwrite

@@ -15,8 +15,8 @@ namespace ir {
 class Graph;
 }
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
-                               std::vector<std::string>, Tensor>;
+using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>,
+                               std::vector<double>, std::vector<std::string>, Tensor>;
 using Attributes = std::map<std::string, Attribute>;
 
 /// A value of a Graph: an input, a constant or the output of a node.
@@ -43,10 +43,11 @@ class Graph {
   Graph(Graph&&) noexcept;
   Graph& operator=(Graph&&) noexcept;
 
-  /// Throws Error naming node, op and what to do; `shapes` fixes extents of inputs (-1: as they are).
+  /// Throws Error naming node, op and what to do; `shapes` fixes extents of inputs (-1: as they
+  /// are).
   static Graph import_onnx(const std::string& path, const std::map<std::string, Dims>& shapes = {});
-  /// The graph that a plan was built from, as it was imported. Throws Error(usage) when the plan does
-  /// not keep it (`--no-retune`), Error(bad_input) when it is damaged.
+  /// The graph that a plan was built from, as it was imported. Throws Error(usage) when the plan
+  /// does not keep it (`--no-retune`), Error(bad_input) when it is damaged.
   static Graph from_plan(const std::string& path);
   /// The text form (docs/design.md) back to a graph.
   static Graph parse(const std::string& text);
@@ -60,8 +61,8 @@ class Graph {
   /// scopes that are open. Throws Error(bad_input) when the inputs do not fit the op.
   Var op(const std::string& type, const std::vector<Var>& inputs, const Attributes& attributes = {},
          const std::string& name = {});
-  std::vector<Var> op(const std::string& type, const std::vector<Var>& inputs, const Attributes& attributes, int outputs,
-                      const std::string& name = {});
+  std::vector<Var> op(const std::string& type, const std::vector<Var>& inputs,
+                      const Attributes& attributes, int outputs, const std::string& name = {});
   void output(const std::string& name, Var value);
   std::string shape_of(Var value) const;  ///< "[N,197,384]"
 

@@ -128,8 +128,8 @@ class Session {
   /// Called after every step; empty: no longer, and no clock is read.
   void set_trace(std::function<void(const StepReport&)> trace);
   /// Microseconds on the GPU alone of what the last run did, copies of inputs and outputs left out:
-  /// `rounds` figures, each the mean of `replays` runs in a row. Throws Error(usage) before a run, on
-  /// the CPU, and for a plan with steps that run on the CPU or depend on data.
+  /// `rounds` figures, each the mean of `replays` runs in a row. Throws Error(usage) before a run,
+  /// on the CPU, and for a plan with steps that run on the CPU or depend on data.
   std::vector<double> time_device(int rounds, int replays = 10);
   bool on_device() const;
   /// Bytes of working memory held: arena, scratch, own outputs.

@@ -34,7 +34,9 @@ class Tensor {
     return out;
   }
   template <typename T>
-  static Tensor scalar(T value) { return of<T>({}, {value}); }
+  static Tensor scalar(T value) {
+    return of<T>({}, {value});
+  }
 
   bool defined() const { return data_ != nullptr; }
   DType dtype() const { return dtype_; }
@@ -57,7 +59,9 @@ class Tensor {
     return static_cast<T*>(const_cast<void*>(data_));
   }
   template <typename T>
-  std::span<const T> span() const { return {data<T>(), static_cast<size_t>(size_)}; }
+  std::span<const T> span() const {
+    return {data<T>(), static_cast<size_t>(size_)};
+  }
 
   /// The same memory under other extents of the same size.
   Tensor reshaped(Dims dims) const;

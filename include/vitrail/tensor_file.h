@@ -14,9 +14,9 @@ namespace vitrail {
 /// variants that are not read.
 NamedTensors read_tensors(const std::string& path);
 
-/// .npz, or .npy for one tensor, by the name's end. Written completely or not at all; the same bytes
-/// for the same tensors. Throws Error(usage) for another end, Error(io), and Error(unsupported) for
-/// element types that numpy lacks (bf16).
+/// .npz, or .npy for one tensor, by the name's end. Written completely or not at all; the same
+/// bytes for the same tensors. Throws Error(usage) for another end, Error(io), and
+/// Error(unsupported) for element types that numpy lacks (bf16).
 void write_tensors(const std::string& path, const NamedTensors& tensors);
 
 }  // namespace vitrail

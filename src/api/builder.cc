@@ -47,10 +47,14 @@ BuildReport build(const Graph& graph, const BuildOptions& options, const std::st
 Graph Graph::from_plan(const std::string& path) {
   const PlanFile file = load_plan_file(path, WeightCheck::on_request);
   const Plan& plan = *file.targets.at(0);
-  require(!plan.source_graph.empty(), Code::usage, "'{}' does not keep the model it was built from (--no-retune); build from the model itself", printable(path));
+  require(
+      !plan.source_graph.empty(), Code::usage,
+      "'{}' does not keep the model it was built from (--no-retune); build from the model itself",
+      printable(path));
   file.verify_weights();
-  return with_context(fmt::format("the model kept in '{}'", printable(path)),
-                      [&] { return Graph(std::make_unique<ir::Graph>(ir::parse(plan.source_graph, &plan.source_constants))); });
+  return with_context(fmt::format("the model kept in '{}'", printable(path)), [&] {
+    return Graph(std::make_unique<ir::Graph>(ir::parse(plan.source_graph, &plan.source_constants)));
+  });
 }
 
 BuildOptions options_of_plan(const std::string& path) {

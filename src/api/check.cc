@@ -17,8 +17,10 @@ std::vector<Tensor> in_order(const ir::Graph& g, const NamedTensors& inputs) {
   std::vector<Tensor> out;
   for (ir::ValueId v : g.inputs) {
     const std::string& name = g.value(v).name;
-    const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const auto& t) { return t.first == name; });
-    require(found != inputs.end(), Code::usage, "no tensor for the model's input '{}'", printable(name));
+    const auto found =
+        std::find_if(inputs.begin(), inputs.end(), [&](const auto& t) { return t.first == name; });
+    require(found != inputs.end(), Code::usage, "no tensor for the model's input '{}'",
+            printable(name));
     out.push_back(found->second);
   }
   return out;
@@ -27,14 +29,16 @@ std::vector<Tensor> in_order(const ir::Graph& g, const NamedTensors& inputs) {
 
 NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
   const ir::Graph& g = graph.impl();
-  const std::vector<Tensor> results = oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}});
+  const std::vector<Tensor> results =
+      oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}});
   NamedTensors out;
-  for (size_t i = 0; i < results.size(); ++i) out.emplace_back(g.value(g.outputs[i]).name, results[i]);
+  for (size_t i = 0; i < results.size(); ++i)
+    out.emplace_back(g.value(g.outputs[i]).name, results[i]);
   return out;
 }
 
-std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model, const NamedTensors& inputs,
-                                          const StepOptions& options) {
+std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model,
+                                          const NamedTensors& inputs, const StepOptions& options) {
   const ir::Graph& g = model.impl();
   return replay_steps(g, load_plan_file(plan_path).target("cpu"), in_order(g, inputs), options);
 }

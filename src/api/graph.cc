@@ -9,7 +9,9 @@
 
 namespace vitrail {
 
-Graph::Graph(const std::string& name) : graph_(std::make_unique<ir::Graph>()) { graph_->name = name; }
+Graph::Graph(const std::string& name) : graph_(std::make_unique<ir::Graph>()) {
+  graph_->name = name;
+}
 Graph::Graph(std::unique_ptr<ir::Graph> graph) : graph_(std::move(graph)) {}
 Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;
@@ -20,7 +22,9 @@ Graph Graph::import_onnx(const std::string& path, const std::map<std::string, Di
   options.input_shapes = shapes;
   return Graph(std::make_unique<ir::Graph>(vitrail::import_onnx(path, options)));
 }
-Graph Graph::parse(const std::string& text) { return Graph(std::make_unique<ir::Graph>(ir::parse(text))); }
+Graph Graph::parse(const std::string& text) {
+  return Graph(std::make_unique<ir::Graph>(ir::parse(text)));
+}
 void Graph::export_onnx(const std::string& path, const OnnxExport& options) const {
   ExportOptions out;
   out.opset = options.opset;
@@ -28,20 +32,25 @@ void Graph::export_onnx(const std::string& path, const OnnxExport& options) cons
   out.keep_fusions = options.fused;
   vitrail::export_onnx(*graph_, path, out);
 }
-std::string Graph::text(size_t largest_constant) const { return ir::print(*graph_, largest_constant); }
+std::string Graph::text(size_t largest_constant) const {
+  return ir::print(*graph_, largest_constant);
+}
 
 Var Graph::input(const std::string& name, DType dtype, const std::vector<std::string>& dims) {
   Shape shape;
   for (const std::string& d : dims) shape.push_back(Expr::parse(d));
   return {graph_->add_input(name, dtype, std::move(shape)).index};
 }
-Var Graph::constant(const std::string& name, Tensor tensor) { return {graph_->add_constant(name, std::move(tensor)).index}; }
+Var Graph::constant(const std::string& name, Tensor tensor) {
+  return {graph_->add_constant(name, std::move(tensor)).index};
+}
 
-Var Graph::op(const std::string& type, const std::vector<Var>& inputs, const Attributes& attributes, const std::string& name) {
+Var Graph::op(const std::string& type, const std::vector<Var>& inputs, const Attributes& attributes,
+              const std::string& name) {
   return op(type, inputs, attributes, 1, name)[0];
 }
-std::vector<Var> Graph::op(const std::string& type, const std::vector<Var>& inputs, const Attributes& attributes, int outputs,
-                           const std::string& name) {
+std::vector<Var> Graph::op(const std::string& type, const std::vector<Var>& inputs,
+                           const Attributes& attributes, int outputs, const std::string& name) {
   const OpDef* def = find_op("", type);
   require(def != nullptr, Code::usage, "no op is named '{}'", printable(type));
   std::vector<ir::ValueId> in;
@@ -52,7 +61,8 @@ std::vector<Var> Graph::op(const std::string& type, const std::vector<Var>& inpu
   }
   Attrs attrs;
   for (const auto& [key, value] : attributes) attrs.set(key, value);
-  const ir::NodeId id = graph_->add_node(*def, std::move(in), std::move(attrs), scope_ + (name.empty() ? type : name), outputs);
+  const ir::NodeId id = graph_->add_node(*def, std::move(in), std::move(attrs),
+                                         scope_ + (name.empty() ? type : name), outputs);
   ir::Node& node = graph_->node(id);
   node.sources = {node.name};
   std::vector<Var> out;
@@ -63,9 +73,12 @@ void Graph::output(const std::string& name, Var value) {
   if (graph_->value({value.index}).name != name) graph_->rename_value({value.index}, name);
   graph_->outputs.push_back({value.index});
 }
-std::string Graph::shape_of(Var value) const { return to_string(graph_->value({value.index}).shape); }
+std::string Graph::shape_of(Var value) const {
+  return to_string(graph_->value({value.index}).shape);
+}
 
-Graph::Scope::Scope(Graph& graph, const std::string& name) : graph_(graph), length_(graph.scope_.size()) {
+Graph::Scope::Scope(Graph& graph, const std::string& name)
+    : graph_(graph), length_(graph.scope_.size()) {
   graph_.scope_ += name + "/";
 }
 Graph::Scope::~Scope() { graph_.scope_.resize(length_); }

@@ -5,14 +5,22 @@ namespace vitrail {
 
 const char* code_name(Code code) {
   switch (code) {
-    case Code::internal: return "internal error";
-    case Code::usage: return "usage";
-    case Code::bad_input: return "bad input";
-    case Code::unsupported: return "unsupported";
-    case Code::resource: return "out of resources";
-    case Code::io: return "input/output";
-    case Code::wrong_target: return "wrong target";
-    case Code::accuracy: return "accuracy";
+    case Code::internal:
+      return "internal error";
+    case Code::usage:
+      return "usage";
+    case Code::bad_input:
+      return "bad input";
+    case Code::unsupported:
+      return "unsupported";
+    case Code::resource:
+      return "out of resources";
+    case Code::io:
+      return "input/output";
+    case Code::wrong_target:
+      return "wrong target";
+    case Code::accuracy:
+      return "accuracy";
   }
   return "unknown";
 }
@@ -22,8 +30,11 @@ namespace {
 size_t utf8_length(const std::string& text, size_t i) {
   const auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
   const unsigned char lead = byte(i);
-  size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3
-                                : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  size_t length = lead < 0x80                   ? 1
+                  : lead >= 0xC2 && lead < 0xE0 ? 2
+                  : lead >= 0xE0 && lead < 0xF0 ? 3
+                  : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                : 0;
   if (length == 0 || i + length > text.size()) return 0;
   for (size_t k = 1; k < length; ++k)
     if ((byte(i + k) & 0xC0) != 0x80) return 0;

@@ -76,7 +76,8 @@ struct ExprBuilder {
     for (auto& [key, term] : terms)
       if (term.coefficient != 0) poly->terms.push_back(std::move(term));
     if (poly->terms.empty()) return Expr(0);
-    require(poly->terms.size() <= kMaxTerms, Code::bad_input, "an expression of more than {} terms", kMaxTerms);
+    require(poly->terms.size() <= kMaxTerms, Code::bad_input, "an expression of more than {} terms",
+            kMaxTerms);
     if (poly->terms.size() == 1 && poly->terms[0].factors.empty())
       return Expr(poly->terms[0].coefficient);
     // The empty key sorts first; a person reads the constant last.
@@ -94,7 +95,8 @@ struct ExprBuilder {
   }
   static Expr from_atom(Kind kind, std::string key, Expr a, Expr b) {
     Terms terms;
-    auto atom = std::make_shared<const Atom>(Atom{kind, std::move(key), std::move(a), std::move(b)});
+    auto atom =
+        std::make_shared<const Atom>(Atom{kind, std::move(key), std::move(a), std::move(b)});
     terms[atom->key] = Monomial{{atom}, 1};
     return finish(std::move(terms));
   }
@@ -105,11 +107,12 @@ struct ExprBuilder {
       return e.is_constant() ? std::vector<Monomial>{{{}, e.value_}} : e.poly_->terms;
     };
     const std::vector<Monomial> left = terms_of(a), right = terms_of(b);
-    require(left.size() * right.size() <= 16 * kMaxTerms, Code::bad_input, "an expression of more than {} terms", kMaxTerms);
+    require(left.size() * right.size() <= 16 * kMaxTerms, Code::bad_input,
+            "an expression of more than {} terms", kMaxTerms);
     for (const Monomial& x : left)
       for (const Monomial& y : right) {
-        require(x.factors.size() + y.factors.size() <= kMaxDegree, Code::bad_input, "a product of more than {} factors",
-                kMaxDegree);
+        require(x.factors.size() + y.factors.size() <= kMaxDegree, Code::bad_input,
+                "a product of more than {} factors", kMaxDegree);
         Monomial product{x.factors, checked_mul(x.coefficient, y.coefficient)};
         product.factors.insert(product.factors.end(), y.factors.begin(), y.factors.end());
         std::sort(product.factors.begin(), product.factors.end(),
@@ -214,8 +217,8 @@ Expr floordiv(const Expr& a, const Expr& b) {
         return quotient + floordiv(atom.a, atom.b * b);
     }
   }
-  return quotient + ExprBuilder::from_atom(
-                        Kind::floordiv, "floordiv(" + left.str() + "," + b.str() + ")", left, b);
+  return quotient + ExprBuilder::from_atom(Kind::floordiv,
+                                           "floordiv(" + left.str() + "," + b.str() + ")", left, b);
 }
 Expr ceildiv(const Expr& a, const Expr& b) { return -floordiv(-a, b); }
 Expr mod(const Expr& a, const Expr& b) { return a - b * floordiv(a, b); }
@@ -223,8 +226,7 @@ Expr mod(const Expr& a, const Expr& b) { return a - b * floordiv(a, b); }
 namespace {
 Expr extremum(Kind kind, const Expr& a, const Expr& b) {
   const Expr difference = a - b;
-  if (difference.is_constant())
-    return (difference.constant() <= 0) == (kind == Kind::min) ? a : b;
+  if (difference.is_constant()) return (difference.constant() <= 0) == (kind == Kind::min) ? a : b;
   const bool swap = b.str() < a.str();
   const Expr &first = swap ? b : a, &second = swap ? a : b;
   const char* name = kind == Kind::min ? "min(" : "max(";
@@ -272,7 +274,8 @@ Interval multiply(Interval x, Interval y) {
   const auto product = [](int64_t a, int64_t b) { return static_cast<__int128>(a) * b; };
   const __int128 all[] = {product(x.low, y.low), product(x.low, y.high), product(x.high, y.low),
                           product(x.high, y.high)};
-  return {clamp_bound(*std::min_element(all, all + 4)), clamp_bound(*std::max_element(all, all + 4))};
+  return {clamp_bound(*std::min_element(all, all + 4)),
+          clamp_bound(*std::max_element(all, all + 4))};
 }
 Interval bounds_of(const Atom& atom, const Ranges& ranges) {
   if (atom.kind == Kind::symbol) {
@@ -297,7 +300,8 @@ Interval Expr::bounds(const Ranges& ranges) const {
   __int128 low = 0, high = 0;
   for (const Monomial& term : poly_->terms) {
     Interval product{term.coefficient, term.coefficient};
-    for (const AtomPtr& factor : term.factors) product = multiply(product, bounds_of(*factor, ranges));
+    for (const AtomPtr& factor : term.factors)
+      product = multiply(product, bounds_of(*factor, ranges));
     low += product.low;
     high += product.high;
   }
@@ -315,9 +319,11 @@ Interval Expr::bounds(const Ranges& ranges) const {
       const Interval scaled = (atom.b * rest + Expr(c) * atom.a).bounds(ranges);
       const __int128 most = static_cast<__int128>(c) * (b - 1);  // c * r at its other end
       if (scaled.low > -Interval::kUnbounded)
-        out.low = std::max(out.low, -floor_divide(-clamp_bound(scaled.low - (c > 0 ? most : 0)), b));
+        out.low =
+            std::max(out.low, -floor_divide(-clamp_bound(scaled.low - (c > 0 ? most : 0)), b));
       if (scaled.high < Interval::kUnbounded)
-        out.high = std::min(out.high, floor_divide(clamp_bound(scaled.high - (c > 0 ? 0 : most)), b));
+        out.high =
+            std::min(out.high, floor_divide(clamp_bound(scaled.high - (c > 0 ? 0 : most)), b));
     } catch (const Error&) {
       // The scaled expression leaves int64: the plain bounds stand.
     }
@@ -368,7 +374,8 @@ struct Parser {
   int depth = 0;
 
   [[noreturn]] void bad(const char* what) {
-    fail(Code::bad_input, "expression '{}': {} at position {}", printable(std::string(text)), what, at);
+    fail(Code::bad_input, "expression '{}': {} at position {}", printable(std::string(text)), what,
+         at);
   }
   void skip() {
     while (at < text.size() && std::isspace(static_cast<unsigned char>(text[at]))) ++at;
@@ -382,9 +389,12 @@ struct Parser {
     if (++depth > 64) bad("too deeply nested");
     Expr left = product();
     for (;;) {
-      if (take('+')) left = left + product();
-      else if (take('-')) left = left - product();
-      else break;
+      if (take('+'))
+        left = left + product();
+      else if (take('-'))
+        left = left - product();
+      else
+        break;
     }
     --depth;
     return left;
@@ -415,7 +425,8 @@ struct Parser {
       return value;
     }
     const auto name_char = [](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '$' || c == '/';
+      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '$' ||
+             c == '/';
     };
     while (at < text.size() && name_char(text[at])) ++at;
     if (at == start) bad("expected a number, a name or '('");

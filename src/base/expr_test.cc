@@ -57,7 +57,8 @@ TEST(Expr, HostileTextsAreRefusedQuickly) {
   for (int i = 0; i < 60; ++i) power += "*(a+b+c+d)";
   for (int i = 0; i < 100000; ++i) product += "*N";
   for (int i = 0; i < 100000; ++i) sum += "+s" + std::to_string(i);
-  for (const std::string& text : {power, product, sum, std::string(100000, '('), std::string(100000, '-')})
+  for (const std::string& text :
+       {power, product, sum, std::string(100000, '('), std::string(100000, '-')})
     EXPECT_THROW(Expr::parse(text), Error) << text.substr(0, 20);
 }
 }  // namespace

@@ -31,8 +31,8 @@ std::string quoted(const std::string& path) { return "'" + printable(path) + "'"
   fail(Code::io, "{}: cannot {}: {}", quoted(path), action, std::strerror(error));
 }
 
-// Names of temporary files for remove_unfinished_files, which may neither lock nor allocate. A file beyond these many
-// at a time is only forgotten there; the next writer of its name removes it.
+// Names of temporary files for remove_unfinished_files, which may neither lock nor allocate. A file
+// beyond these many at a time is only forgotten there; the next writer of its name removes it.
 constexpr size_t kMostUnfinished = 16;
 std::atomic<char*> unfinished[kMostUnfinished];
 

@@ -31,12 +31,12 @@ GpuMachine typical_gpu(int sm);
 /// in this order: the problem's inputs and outputs (device addresses of element 0), the workspace's
 /// address, the counters' address, then `numbers`.
 struct GpuLaunch {
-  std::string entry;               ///< extern "C" name
+  std::string entry;                     ///< extern "C" name
   std::array<Expr, 3> grid = {1, 1, 1};  ///< blocks; an extent of 0: nothing is launched
-  int threads = 1;                 ///< of a block, in one dimension
-  int64_t shared_bytes = 0;        ///< dynamic shared memory
-  std::vector<Expr> numbers;       ///< launch parameters: extents and strides that are no literals
-  int cluster = 1;                 ///< blocks of a cluster along x; 1: none
+  int threads = 1;                       ///< of a block, in one dimension
+  int64_t shared_bytes = 0;              ///< dynamic shared memory
+  std::vector<Expr> numbers;  ///< launch parameters: extents and strides that are no literals
+  int cluster = 1;            ///< blocks of a cluster along x; 1: none
   bool operator==(const GpuLaunch&) const = default;
 };
 

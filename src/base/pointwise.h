@@ -10,9 +10,29 @@ namespace vitrail {
 /// Instructions of a pointwise program, on float32 registers.
 enum class Pointwise : uint8_t {
   // two operands
-  add, sub, mul, div, min, max, pow,
+  add,
+  sub,
+  mul,
+  div,
+  min,
+  max,
+  pow,
   // one operand
-  neg, abs, exp, log, sqrt, reciprocal, erf, tanh, sigmoid, relu, floor, ceil, round, sin, cos,
+  neg,
+  abs,
+  exp,
+  log,
+  sqrt,
+  reciprocal,
+  erf,
+  tanh,
+  sigmoid,
+  relu,
+  floor,
+  ceil,
+  round,
+  sin,
+  cos,
   /// x * sigmoid(imm * x): imm 1 is SiLU, imm 1.702 is QuickGELU
   swish,
   /// 0.5 * x * (1 + erf(x / sqrt(2)))

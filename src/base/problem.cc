@@ -10,7 +10,8 @@ std::string text_of(const Operand& operand) {
                      to_string(operand.strides), operand.constant ? "w" : "");
 }
 BoundOperand bind(const Operand& operand, const Bindings& bindings) {
-  return {operand.dtype, eval(operand.dims, bindings), eval(operand.strides, bindings), operand.constant};
+  return {operand.dtype, eval(operand.dims, bindings), eval(operand.strides, bindings),
+          operand.constant};
 }
 }  // namespace
 
@@ -34,7 +35,8 @@ BoundProblem bind(const Problem& problem, const Bindings& bindings) {
 
 std::string to_string(const Tactic& tactic) {
   std::string out;
-  for (const auto& [key, value] : tactic) out += fmt::format("{}{}={}", out.empty() ? "" : ",", key, value);
+  for (const auto& [key, value] : tactic)
+    out += fmt::format("{}{}={}", out.empty() ? "" : ",", key, value);
   return out;
 }
 

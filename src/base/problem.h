@@ -27,8 +27,8 @@ struct Problem {
   std::string family;
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
-  std::map<std::string, int64_t> ints;     ///< windows, pads, flags
-  std::map<std::string, double> floats;    ///< eps, scale
+  std::map<std::string, int64_t> ints;   ///< windows, pads, flags
+  std::map<std::string, double> floats;  ///< eps, scale
   /// Applied to each finished element. Register 0 is the kernel's own result, register 1 + i is
   /// inputs[epilogue_inputs + i] at the same output position (strides may be 0).
   PointwiseProgram epilogue;

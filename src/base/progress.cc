@@ -84,7 +84,8 @@ class Shown : public Progress {
  private:
   double elapsed() const { return Seconds(Clock::now() - begun_).count(); }
   std::string counts() const {
-    if (total_ == kShare) return fmt::format("{:.0f} %", 100.0 * static_cast<double>(done_) / kShare);
+    if (total_ == kShare)
+      return fmt::format("{:.0f} %", 100.0 * static_cast<double>(done_) / kShare);
     return total_ > 0 ? fmt::format("{}/{}", done_, total_) : fmt::format("{}", done_);
   }
   std::string rest() const {

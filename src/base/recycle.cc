@@ -70,7 +70,8 @@ std::shared_ptr<void> tensor_memory(size_t bytes) {
   void* memory = take(bytes);
   if (!memory && (memory = std::aligned_alloc(64, bytes)) != nullptr) {
     // Small pages take longer to be had than the tensor to be filled. Refused: ordinary ones do.
-    auto* const page = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory) + kPage - 1) / kPage * kPage);
+    auto* const page =
+        reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory) + kPage - 1) / kPage * kPage);
     ::madvise(page, bytes - kPage, MADV_HUGEPAGE);
   }
   if (!memory) return {};

@@ -79,20 +79,23 @@ Shape broadcast(const Shape& a, const Shape& b, std::vector<Equality>* assume_eq
       out[i] = y;
     } else {
       const bool both_constant = x.is_constant() && y.is_constant();
-      require(!both_constant && (assume_equal || x.is_constant() || y.is_constant()), Code::bad_input,
-              "shapes {} and {} do not broadcast: extents {} and {} differ", to_string(a),
-              to_string(b), x.str(), y.str());
+      require(!both_constant && (assume_equal || x.is_constant() || y.is_constant()),
+              Code::bad_input, "shapes {} and {} do not broadcast: extents {} and {} differ",
+              to_string(a), to_string(b), x.str(), y.str());
       out[i] = x.is_constant() ? x : y;
       if (assume_equal) assume_equal->push_back({x, y});
     }
   }
   return out;
 }
-Dims broadcast(const Dims& a, const Dims& b) { return to_dims(broadcast(to_shape(a), to_shape(b))); }
+Dims broadcast(const Dims& a, const Dims& b) {
+  return to_dims(broadcast(to_shape(a), to_shape(b)));
+}
 
 int64_t normalize_axis(int64_t axis, size_t rank, const char* what) {
   const auto r = static_cast<int64_t>(rank);
-  require(-r <= axis && axis < r, Code::bad_input, "{} {} is out of range for rank {}", what, axis, rank);
+  require(-r <= axis && axis < r, Code::bad_input, "{} {} is out of range for rank {}", what, axis,
+          rank);
   return axis < 0 ? axis + r : axis;
 }
 

@@ -37,7 +37,8 @@ struct Equality {
 Shape broadcast(const Shape& a, const Shape& b, std::vector<Equality>* assume_equal = nullptr);
 Dims broadcast(const Dims& a, const Dims& b);
 
-/// axis counted from the end when negative; throws Error(bad_input) naming `what` when outside rank.
+/// axis counted from the end when negative; throws Error(bad_input) naming `what` when outside
+/// rank.
 int64_t normalize_axis(int64_t axis, size_t rank, const char* what);
 
 }  // namespace vitrail

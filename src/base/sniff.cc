@@ -26,8 +26,12 @@ constexpr Magic kMagics[] = {
      "7zXZ"sv,
      "an xz file (decompress it first)"},
     {"\x28\xb5\x2f\xfd"sv, "a zstd file (decompress it first)"},
-    {"ftrt"sv, "a TensorRT engine (only the TensorRT that wrote it loads it; use the ONNX model it was built from)"},
-    {"ptrt"sv, "a TensorRT engine (only the TensorRT that wrote it loads it; use the ONNX model it was built from)"},
+    {"ftrt"sv,
+     "a TensorRT engine (only the TensorRT that wrote it loads it; use the ONNX model it was built "
+     "from)"},
+    {"ptrt"sv,
+     "a TensorRT engine (only the TensorRT that wrote it loads it; use the ONNX model it was built "
+     "from)"},
     {"\x7f"
      "ELF"sv,
      "an executable or library"},
@@ -53,7 +57,8 @@ const char* zip_kind(std::string_view text) {
   const std::string_view name = text.substr(kName, static_cast<unsigned char>(text[kLength]));
   if (name.ends_with(".npy")) return "a numpy archive (.npz)";
   if (name.ends_with(".pkl"))
-    return "a PyTorch file (.pt, .pth: weights or TorchScript; export the model with torch.onnx.export)";
+    return "a PyTorch file (.pt, .pth: weights or TorchScript; export the model with "
+           "torch.onnx.export)";
   return "a zip archive";
 }
 }  // namespace
@@ -67,12 +72,14 @@ const char* content_kind(Bytes bytes) {
   if (text.size() > 9 && text.substr(4, 4) == "\0\0\0\0"sv && text[8] == '{')
     return "a safetensors file";
   if (text.size() > 8 && text.substr(4, 4) == "TFL3"sv) return "a TensorFlow Lite model";
-  if (text.size() > 8 && text.substr(4, 4) == "ORTM"sv) return "a model in ONNX Runtime's own format";
+  if (text.size() > 8 && text.substr(4, 4) == "ORTM"sv)
+    return "a model in ONNX Runtime's own format";
   const size_t word = std::min(text.find_first_not_of(" \t\r\n"), text.size());
   const std::string_view first = text.substr(word);
   if (starts_with_word(first, "<!doctype html") || starts_with_word(first, "<html"))
     return "an HTML page (a download that failed?)";
-  if (first.find("<net ") < 128) return "an OpenVINO model (.xml; use the ONNX model it was converted from)";
+  if (first.find("<net ") < 128)
+    return "an OpenVINO model (.xml; use the ONNX model it was converted from)";
   if (first.starts_with("<?xml")) return "an XML file";
   if (first.starts_with('{') || first.starts_with('[')) return "a JSON file";
   return kUnknownKind;

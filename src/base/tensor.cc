@@ -28,12 +28,13 @@ Tensor::Tensor(DType dtype, Dims dims, const void* data, std::shared_ptr<const v
 
 void Tensor::check_type(DType wanted) const {
   if (dtype_ == wanted) return;  // before the message is put together: this stands in loops
-  fail(Code::internal, "tensor {} is {}, read as {}", to_string(dims_),
-          name_of(dtype_), name_of(wanted));
+  fail(Code::internal, "tensor {} is {}, read as {}", to_string(dims_), name_of(dtype_),
+       name_of(wanted));
 }
 
 void Tensor::check_count(size_t values) const {
-  require(static_cast<size_t>(size_) == values, Code::internal, "{} values for shape {}", values, to_string(dims_));
+  require(static_cast<size_t>(size_) == values, Code::internal, "{} values for shape {}", values,
+          to_string(dims_));
 }
 
 Tensor Tensor::reshaped(Dims dims) const {
@@ -53,8 +54,10 @@ To convert(From value) {
     if (std::isnan(value)) return 0;
     // The bounds are compared in double: casting an out-of-range float is undefined behaviour.
     const double v = std::trunc(static_cast<double>(value));
-    if (v <= static_cast<double>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
-    if (v >= static_cast<double>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
+    if (v <= static_cast<double>(std::numeric_limits<To>::min()))
+      return std::numeric_limits<To>::min();
+    if (v >= static_cast<double>(std::numeric_limits<To>::max()))
+      return std::numeric_limits<To>::max();
     return static_cast<To>(v);
   } else {
     return static_cast<To>(value);
@@ -83,8 +86,10 @@ Tensor Tensor::cast(DType to_type) const {
     const From* from = data<From>();
     if (to_type == DType::f16 || to_type == DType::bf16) {
       auto* to = static_cast<uint16_t*>(out.mutable_raw());
-      if (to_type == DType::f16) store_half(from, to, size_, float_to_f16);
-      else store_half(from, to, size_, float_to_bf16);
+      if (to_type == DType::f16)
+        store_half(from, to, size_, float_to_f16);
+      else
+        store_half(from, to, size_, float_to_bf16);
       return;
     }
     with_type(to_type, "cast", [&](auto to_tag) {
@@ -114,7 +119,8 @@ double Tensor::number_at(int64_t i) const {
   if (dtype_ == DType::f16) return f16_to_float(static_cast<const uint16_t*>(data_)[i]);
   if (dtype_ == DType::bf16) return bf16_to_float(static_cast<const uint16_t*>(data_)[i]);
   double value = 0;
-  with_type(dtype_, "element", [&](auto tag) { value = static_cast<double>(data<decltype(tag)>()[i]); });
+  with_type(dtype_, "element",
+            [&](auto tag) { value = static_cast<double>(data<decltype(tag)>()[i]); });
   return value;
 }
 

@@ -14,9 +14,11 @@ Difference::Spread spread(std::vector<double>& values) {
   double sum = 0;
   for (double v : values) sum += v;
   const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  Difference::Spread out{.min = *least, .mean = sum / static_cast<double>(values.size()), .max = *most};
+  Difference::Spread out{
+      .min = *least, .mean = sum / static_cast<double>(values.size()), .max = *most};
   const auto at = [&](double q) {
-    const auto nth = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    const auto nth =
+        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
     std::nth_element(values.begin(), nth, values.end());
     return *nth;
   };
@@ -57,7 +59,9 @@ Difference compare(const Tensor& a, const Tensor& b, double atol, double rtol) {
     const bool equal = x == y || (std::isnan(x) && std::isnan(y));
     double d = equal ? 0 : std::fabs(x - y);
     if (std::isnan(d)) d = std::numeric_limits<double>::infinity();  // a NaN has no order
-    const double r = d == 0 ? 0 : y == 0 ? std::numeric_limits<double>::infinity() : d / std::fabs(y);
+    const double r = d == 0   ? 0
+                     : y == 0 ? std::numeric_limits<double>::infinity()
+                              : d / std::fabs(y);
     abs.push_back(d);
     rel.push_back(r);
     if (!(d <= atol) && !(r <= rtol)) ++out.outside;

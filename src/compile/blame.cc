@@ -18,7 +18,8 @@ namespace {
 // in several windows, each with a run of the oracle.
 constexpr int64_t kMostBytes = int64_t{2} << 30;
 
-bool agree(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted, const BuildOptions& options) {
+bool agree(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted,
+           const BuildOptions& options) {
   for (size_t i = 0; i < got.size(); ++i) {
     const Difference d = compare(got[i], wanted[i], tolerance(wanted[i], options, 1), 0);
     if (!d.same_shape || d.outside > 0) return false;
@@ -28,9 +29,14 @@ bool agree(const std::vector<Tensor>& got, const std::vector<Tensor>& wanted, co
 
 class Replay {
  public:
-  Replay(const ir::Graph& fused, const Plan& plan, const BuildOptions& options, const KernelSet& kernels, const std::vector<Tensor>& inputs)
-      : fused_(fused), plan_(plan), options_(options), inputs_(inputs),
-        executor_(std::shared_ptr<const Plan>(&plan, [](const Plan*) {}), {.threads = options.threads, .poison = true, .kernels = kernels.all}) {
+  Replay(const ir::Graph& fused, const Plan& plan, const BuildOptions& options,
+         const KernelSet& kernels, const std::vector<Tensor>& inputs)
+      : fused_(fused),
+        plan_(plan),
+        options_(options),
+        inputs_(inputs),
+        executor_(std::shared_ptr<const Plan>(&plan, [](const Plan*) {}),
+                  {.threads = options.threads, .poison = true, .kernels = kernels.all}) {
     for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
     executor_.bind();
   }
@@ -45,7 +51,8 @@ class Replay {
         for (size_t i = 0; i < node.outputs.size(); ++i)
           if (node.outputs[i].valid()) keep(fused_.value(node.outputs[i]).name, values[i]);
       };
-      for (size_t i = 0; i < inputs_.size(); ++i) keep(fused_.value(fused_.inputs[i]).name, inputs_[i]);
+      for (size_t i = 0; i < inputs_.size(); ++i)
+        keep(fused_.value(fused_.inputs[i]).name, inputs_[i]);
       outputs = oracle::run(fused_, inputs_, observing);
       RunHooks hooks;
       hooks.before = [this](int, const Step& step) {
@@ -72,19 +79,23 @@ class Replay {
         for (int v : *list) {
           if (v < 0 || !wanted_.insert(plan_.values[static_cast<size_t>(v)].name).second) continue;
           const Shape& dims = plan_.values[static_cast<size_t>(v)].dims;
-          if (known(dims)) bytes += element_count(eval(dims, executor_.symbols())) * static_cast<int64_t>(size_of(plan_.values[static_cast<size_t>(v)].dtype));
+          if (known(dims))
+            bytes += element_count(eval(dims, executor_.symbols())) *
+                     static_cast<int64_t>(size_of(plan_.values[static_cast<size_t>(v)].dtype));
         }
   }
   bool known(const Shape& dims) const {
     std::set<std::string> used;
     for (const Expr& d : dims) d.collect_symbols(used);
-    return std::all_of(used.begin(), used.end(), [&](const std::string& s) { return executor_.symbols().contains(s); });
+    return std::all_of(used.begin(), used.end(),
+                       [&](const std::string& s) { return executor_.symbols().contains(s); });
   }
   void keep(const std::string& name, const Tensor& value) {
     if (wanted_.contains(name)) values_[name] = value;
   }
   bool inside(const Step& step) const {
-    return step.kind == Step::Kind::launch && &step >= plan_.steps.data() + begin_ && &step < plan_.steps.data() + next_;
+    return step.kind == Step::Kind::launch && &step >= plan_.steps.data() + begin_ &&
+           &step < plan_.steps.data() + next_;
   }
   const Tensor* reference(int v) const {
     if (v < 0) return nullptr;
@@ -96,7 +107,8 @@ class Replay {
     if (!value) return;
     const PlanValue& target = plan_.values[static_cast<size_t>(v)];
     const PlanBuffer::Kind kind = plan_.buffers[static_cast<size_t>(target.buffer)].kind;
-    if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output) executor_.write_value(v, value->cast(target.dtype));
+    if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output)
+      executor_.write_value(v, value->cast(target.dtype));
   }
   void judge(int index, const Step& step) {
     for (int v : step.outputs) {
@@ -107,7 +119,8 @@ class Replay {
       const Difference d = compare(executor_.read_value(v), *wanted, allowed, 0);
       if (d.same_shape && d.outside == 0) continue;
       found_ = {Blame::Kind::kernel, bound->kernel->name,
-                fmt::format("step '{}' differs from its reference by {:.3g}, allowed are {:.3g}", printable(step.name), d.abs.max, allowed)};
+                fmt::format("step '{}' differs from its reference by {:.3g}, allowed are {:.3g}",
+                            printable(step.name), d.abs.max, allowed)};
       return;
     }
   }
@@ -125,8 +138,9 @@ class Replay {
 
 }  // namespace
 
-Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan, const BuildOptions& options, const KernelSet& kernels,
-                 const FailedTrial& trial, References& references) {
+Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan,
+                 const BuildOptions& options, const KernelSet& kernels, const FailedTrial& trial,
+                 References& references) {
   std::vector<Tensor> outputs;
   const Blame kernel = Replay(fused, plan, options, kernels, trial.inputs).run(outputs);
   if (kernel.kind != Blame::Kind::nothing) return kernel;
@@ -142,7 +156,8 @@ Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& 
     disabled.emplace_back(pass.name);
     passes::run(graph, {.disabled = disabled, .observe = {}});
     if (agree(oracle::run(graph, trial.inputs), wanted, options))
-      return {Blame::Kind::pass, pass.name, "the graph it leaves does not mean what the model means"};
+      return {Blame::Kind::pass, pass.name,
+              "the graph it leaves does not mean what the model means"};
   }
   return {};
 }

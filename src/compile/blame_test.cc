@@ -37,9 +37,13 @@ class Kernels {
       }
       copies_.push_back(*kernel);
       CpuKernel& copy = copies_.back();
-      copy.bind = [](const BoundProblem&, const Tactic&, const Machine&, int) { return Launch{.tasks = 1}; };
-      copy.run = [](const BoundProblem& problem, const Launch&, const KernelArgs& args, int64_t, void*, void*) noexcept {
-        if (element_count(problem.outputs[0].dims) > 0) *static_cast<float*>(args.outputs[0]) = 0.5f;
+      copy.bind = [](const BoundProblem&, const Tactic&, const Machine&, int) {
+        return Launch{.tasks = 1};
+      };
+      copy.run = [](const BoundProblem& problem, const Launch&, const KernelArgs& args, int64_t,
+                    void*, void*) noexcept {
+        if (element_count(problem.outputs[0].dims) > 0)
+          *static_cast<float*>(args.outputs[0]) = 0.5f;
       };
       list.push_back(&copy);
     }
@@ -58,7 +62,9 @@ class BrokenKernels : public testing::Test {
     options_.threads = 1;
   }
   void TearDown() override { set_log_sink({}); }
-  Plan build(const Kernels& kernels) { return build_plan(ir::parse(kModel), options_, report_, kernels.list); }
+  Plan build(const Kernels& kernels) {
+    return build_plan(ir::parse(kModel), options_, report_, kernels.list);
+  }
   std::string account() const {
     std::string out;
     for (const std::string& line : report_.lines) out += line + "\n";
@@ -78,7 +84,9 @@ TEST_F(BrokenKernels, OneIsSwitchedOffAndNamedAndAnotherTakesItsPlace) {
   for (const bool tune : {false, true}) {
     options_.tune = tune;
     const Plan plan = build(Kernels([&](const CpuKernel& k) { return k.name == bad; }));
-    EXPECT_NE(account().find("switched off: kernel '" + bad + "', because step "), std::string::npos) << account();
+    EXPECT_NE(account().find("switched off: kernel '" + bad + "', because step "),
+              std::string::npos)
+        << account();
     for (const CheckRow& row : report_.verification) EXPECT_TRUE(row.ok);
     ASSERT_FALSE(report_.verification.empty());
     for_each_step(plan.steps, [&](const Step& s) {
@@ -96,7 +104,8 @@ TEST_F(BrokenKernels, AFamilyWithoutASoundKernelIsLeftToTheReferences) {
   build(Kernels([](const CpuKernel& k) { return std::string_view(k.family) == "softmax"; }));
   EXPECT_EQ(report_.kernels.count("softmax"), 0u);
   EXPECT_EQ(report_.kernels.at("reference Softmax"), 1);
-  EXPECT_NE(account().find("every kernel that takes it failed the verification"), std::string::npos) << account();
+  EXPECT_NE(account().find("every kernel that takes it failed the verification"), std::string::npos)
+      << account();
 }
 
 TEST_F(BrokenKernels, WithoutAFallbackThereIsNoPlan) {

@@ -15,11 +15,15 @@ int64_t geometric_mean(int64_t a, int64_t b) {
 
 double widest(const Bindings& a, const Bindings& b) {
   double out = 1;
-  for (const auto& [name, low] : a) out = std::max(out, static_cast<double>(b.at(name)) / static_cast<double>(std::max<int64_t>(low, 1)));
+  for (const auto& [name, low] : a)
+    out = std::max(
+        out, static_cast<double>(b.at(name)) / static_cast<double>(std::max<int64_t>(low, 1)));
   return out;
 }
 
-bool same(const KernelChoice& a, const KernelChoice& b) { return a.kernel == b.kernel && a.tactic == b.tactic; }
+bool same(const KernelChoice& a, const KernelChoice& b) {
+  return a.kernel == b.kernel && a.tactic == b.tactic;
+}
 
 // Adds the points strictly between a and b.
 void between(const Bindings& a, const Bindings& b, std::vector<TunedPoint>& out) {
@@ -46,12 +50,15 @@ std::vector<TunedPoint> tuned_points(const Plan& plan) {
     for (size_t p = 0; p < s.profiles.size(); ++p) others[p][s.name] = s.profiles[p].opt;
   }
   const auto below = [](const Bindings& a, const Bindings& b) {
-    return a != b && std::all_of(a.begin(), a.end(), [&](const auto& entry) { return entry.second <= b.at(entry.first); });
+    return a != b && std::all_of(a.begin(), a.end(), [&](const auto& entry) {
+             return entry.second <= b.at(entry.first);
+           });
   };
   std::vector<Bindings> line = {min};
   if (opt != min) line.push_back(opt);
   if (max != opt) line.push_back(max);
-  // An opt joins where it lies between two neighbours; the choices of a line cannot tell others apart.
+  // An opt joins where it lies between two neighbours; the choices of a line cannot tell others
+  // apart.
   for (const Bindings& other : others)
     for (size_t i = 0; i + 1 < line.size(); ++i)
       if (below(line[i], other) && below(other, line[i + 1])) {
@@ -72,15 +79,20 @@ std::vector<TunedPoint> tuned_points(const Plan& plan) {
       const int64_t low = i == 0 ? least : geometric_mean(out[i - 1].at[name], value);
       const int64_t high = end == out.size() ? max[name] : geometric_mean(value, out[end].at[name]);
       // A midpoint belongs to the lower neighbour, unless it is the upper one's own value.
-      const Interval own{i == 0 ? low : std::min(low + 1, value), end == out.size() ? high : std::max(value, std::min(high, out[end].at[name] - 1))};
+      const Interval own{
+          i == 0 ? low : std::min(low + 1, value),
+          end == out.size() ? high : std::max(value, std::min(high, out[end].at[name] - 1))};
       for (; i < end; ++i) out[i].when[name] = own;
     }
   return out;
 }
 
-std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points, const std::vector<KernelChoice>& chosen,
+std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points,
+                                        const std::vector<KernelChoice>& chosen,
                                         const std::set<std::string>& relevant) {
-  const auto opt = static_cast<size_t>(std::find_if(points.begin(), points.end(), [](const TunedPoint& p) { return p.opt; }) - points.begin());
+  const auto opt = static_cast<size_t>(
+      std::find_if(points.begin(), points.end(), [](const TunedPoint& p) { return p.opt; }) -
+      points.begin());
   std::vector<KernelChoice> out;
   for (size_t i = 0; i < points.size();) {
     size_t end = i + 1;

@@ -9,19 +9,21 @@ namespace vitrail {
 /// Extents at which problems are timed, and where that answer is used.
 struct TunedPoint {
   Bindings at;
-  Ranges when;       ///< intervals of the symbols that vary
+  Ranges when;  ///< intervals of the symbols that vary
   bool opt = false;
 };
 
 /// The plan's ranges on one line from all symbols' min over opt to max, with points between where
-/// neighbours lie more than a factor of 6 apart. Opts of further sets of ranges join the line where they lie on it. Neighbours meet at their geometric midpoints. A
-/// plan without ranges has the one point opt.
+/// neighbours lie more than a factor of 6 apart. Opts of further sets of ranges join the line where
+/// they lie on it. Neighbours meet at their geometric midpoints. A plan without ranges has the one
+/// point opt.
 std::vector<TunedPoint> tuned_points(const Plan& plan);
 
 /// Choices of one step from what was chosen at each point of the line: neighbours that agree are
 /// merged, what agrees with opt is left to opt's choice, which stands last and holds for whatever
 /// the others do not name. `relevant`: the symbols that the problem depends on.
-std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points, const std::vector<KernelChoice>& chosen,
+std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points,
+                                        const std::vector<KernelChoice>& chosen,
                                         const std::set<std::string>& relevant);
 
 }  // namespace vitrail

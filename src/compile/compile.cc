@@ -15,18 +15,25 @@ namespace vitrail {
 
 namespace {
 
-// Constants above this many elements are kept in the plan's store of weights, not in the graph's text.
+// Constants above this many elements are kept in the plan's store of weights, not in the graph's
+// text.
 constexpr size_t kLargestInText = 64;
 // Where each stage ends on a bar from 0 to 1: by what takes long in most builds.
 constexpr double kPassesDone = 0.05, kTuningDone = 0.6;
 
-int worker_count(int threads) { return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads; }
+int worker_count(int threads) {
+  return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads;
+}
 
 void count_steps(const Block& block, BuildReport& report) {
   for (const Step& step : block) {
     ++report.steps;
-    if (step.kind == Step::Kind::launch) ++report.kernels[step.problem.family];
-    else ++report.kernels[step.kind == Step::Kind::host ? "reference " + step.op : step.kind == Step::Kind::branch ? "branch" : "loop"];
+    if (step.kind == Step::Kind::launch)
+      ++report.kernels[step.problem.family];
+    else
+      ++report.kernels[step.kind == Step::Kind::host     ? "reference " + step.op
+                       : step.kind == Step::Kind::branch ? "branch"
+                                                         : "loop"];
     for (const Block& inner : step.blocks) count_steps(inner, report);
   }
 }
@@ -39,15 +46,24 @@ void count_kernels(const Plan& plan, BuildReport& report) {
 std::string failures(const BuildReport& report) {
   std::string out;
   for (const CheckRow& row : report.verification)
-    if (!row.ok) out += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}", printable(row.output), row.at, row.abs_max, row.cosine);
+    if (!row.ok)
+      out += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}",
+                         printable(row.output), row.at, row.abs_max, row.cosine);
   return out;
 }
 
 class Build {
  public:
-  Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels)
-      : imported_(imported), options_(options), report_(report), workers_(worker_count(options.threads)), gpu_(gpu_target(options)),
-        cache_(options.timing_cache, timing_key(this_machine(), workers_)), kernels_{.all = kernels, .off = {}}, references_(imported) {
+  Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
+        std::span<const CpuKernel* const> kernels)
+      : imported_(imported),
+        options_(options),
+        report_(report),
+        workers_(worker_count(options.threads)),
+        gpu_(gpu_target(options)),
+        cache_(options.timing_cache, timing_key(this_machine(), workers_)),
+        kernels_{.all = kernels, .off = {}},
+        references_(imported) {
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
   }
 
@@ -58,7 +74,9 @@ class Build {
       tell("verification", kTuningDone);
       const auto failed = verify_plan(imported_, plan, options_, kernels_, references_, report_);
       if (!failed) return finished(std::move(plan));
-      switch_off(gpu_ ? Blame() : find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
+      switch_off(
+          gpu_ ? Blame()
+               : find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
     }
   }
 
@@ -83,19 +101,33 @@ class Build {
     add_profiles(plan, imported_, options_.profiles);
     if (gpu_) add_gpu_code(plan, *gpu_);
     count_kernels(plan, report_);
-    for (std::string& line : account_of_attentions(imported_, graph)) report_.lines.push_back(std::move(line));
+    for (std::string& line : account_of_attentions(imported_, graph))
+      report_.lines.push_back(std::move(line));
     if (gpu_ || !options_.tune || options_.deterministic) return plan;
-    const auto progress = [&](double done) { tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone)); };
-    tune(plan, {.workers = workers_, .budget_seconds = options_.budget_seconds, .kernels = kernels_, .progress = progress}, cache_, report_.lines);
+    const auto progress = [&](double done) {
+      tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone));
+    };
+    tune(plan,
+         {.workers = workers_,
+          .budget_seconds = options_.budget_seconds,
+          .kernels = kernels_,
+          .progress = progress},
+         cache_, report_.lines);
     cache_.save();
     return plan;
   }
 
   void switch_off(const Blame& blame) {
-    require(blame.kind != Blame::Kind::nothing, Code::accuracy, "the plan differs from the reference{}{}; no plan is written", failures(report_), told());
-    if (blame.kind == Blame::Kind::kernel) kernels_.off.insert(blame.name);
-    else options_.disabled_passes.push_back(blame.name);
-    switched_off_.push_back(fmt::format("switched off: {} '{}', because {}", blame.kind == Blame::Kind::kernel ? "kernel" : "pass", blame.name, blame.why));
+    require(blame.kind != Blame::Kind::nothing, Code::accuracy,
+            "the plan differs from the reference{}{}; no plan is written", failures(report_),
+            told());
+    if (blame.kind == Blame::Kind::kernel)
+      kernels_.off.insert(blame.name);
+    else
+      options_.disabled_passes.push_back(blame.name);
+    switched_off_.push_back(fmt::format("switched off: {} '{}', because {}",
+                                        blame.kind == Blame::Kind::kernel ? "kernel" : "pass",
+                                        blame.name, blame.why));
     log_warning("{}", switched_off_.back());
   }
   std::string told() const {
@@ -106,7 +138,8 @@ class Build {
 
   Plan finished(Plan plan) {
     plan.account = report_.lines;
-    if (options_.keep_source) plan.source_graph = ir::print(imported_, kLargestInText, &plan.source_constants);
+    if (options_.keep_source)
+      plan.source_graph = ir::print(imported_, kLargestInText, &plan.source_constants);
     return plan;
   }
 
@@ -123,7 +156,8 @@ class Build {
 
 }  // namespace
 
-Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report, std::span<const CpuKernel* const> kernels) {
+Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
+                std::span<const CpuKernel* const> kernels) {
   return Build(imported, options, report, kernels).run();
 }
 

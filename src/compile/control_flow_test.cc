@@ -16,7 +16,8 @@ using testing::HasSubstr;
 
 class Built {
  public:
-  explicit Built(const std::string& text, std::map<std::string, ShapeRange> shapes = {}) : graph(ir::parse(text)) {
+  explicit Built(const std::string& text, std::map<std::string, ShapeRange> shapes = {})
+      : graph(ir::parse(text)) {
     BuildOptions options{.shapes = std::move(shapes), .tune = false, .verify = VerifyLevel::off};
     plan = std::make_shared<const Plan>(build_plan(graph, options, report));
     executor = std::make_unique<Executor>(plan, ExecutorOptions{.threads = 1, .poison = true});
@@ -34,7 +35,8 @@ class Built {
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_EQ(got[i].dims(), wanted[i].dims()) << i;
       if (got[i].dims() != wanted[i].dims()) continue;
-      for (int64_t e = 0; e < got[i].size(); ++e) EXPECT_NEAR(got[i].number_at(e), wanted[i].number_at(e), 1e-5) << i << " " << e;
+      for (int64_t e = 0; e < got[i].size(); ++e)
+        EXPECT_NEAR(got[i].number_at(e), wanted[i].number_at(e), 1e-5) << i << " " << e;
     }
     return got;
   }
@@ -61,7 +63,8 @@ TEST(ControlFlow, BranchesKeepTheirFusionsAndReadOuterWeights) {
     m: f32[N,2] = MatMul(h, w) @"m"
     y: f32[N,2] = Tanh(m) @"t"
   }
-})", {{"x", {{1, 3}, {2, 3}, {4, 3}}}});
+})",
+          {{"x", {{1, 3}, {2, 3}, {4, 3}}}});
   ASSERT_EQ(b.plan->steps.back().kind, Step::Kind::branch);
   for (const Block& block : b.plan->steps.back().blocks) {
     ASSERT_EQ(block.size(), 1U);  // the epilogue is in the product, the result in its place
@@ -89,7 +92,8 @@ TEST(ControlFlow, BranchesOfDifferentExtents) {
     y: f32[N-1,2] = Slice(x, from, to, axis) @"s"
   }
   s: f32[if.extent,2] = Sigmoid(y) @"after"
-})", {{"x", {{2, 2}, {3, 2}, {5, 2}}}});
+})",
+          {{"x", {{2, 2}, {3, 2}, {5, 2}}}});
   for (int64_t n : {3, 5, 2})
     for (bool taken : {true, false, true}) {
       Tensor x(DType::f32, {n, 2});
@@ -117,7 +121,8 @@ TEST(ControlFlow, AKnownConditionLeavesItsBranchAlone) {
   b.check({Tensor::of<float>({3, 2}, {1, -2, 3, -4, 5, -6})});
 }
 
-constexpr const char* kLoop = R"(graph "t" (x: f32[2,3], trips: i64[], limit: i64[]) -> (last, rows) {
+constexpr const char* kLoop =
+    R"(graph "t" (x: f32[2,3], trips: i64[], limit: i64[]) -> (last, rows) {
   symbol loop.trips data 8
   const most: i64[] = {8}
   const yes: bool[] = {1}
@@ -135,7 +140,9 @@ constexpr const char* kLoop = R"(graph "t" (x: f32[2,3], trips: i64[], limit: i6
 TEST(ControlFlow, LoopsCountCarryAndStack) {
   Built b(kLoop);
   const Tensor x = Tensor::of<float>({2, 3}, {1, 2, 3, 4, 5, 6});
-  const auto at = [&](int64_t trips, int64_t limit) { return b.check({x, Tensor::scalar<int64_t>(trips), Tensor::scalar<int64_t>(limit)}); };
+  const auto at = [&](int64_t trips, int64_t limit) {
+    return b.check({x, Tensor::scalar<int64_t>(trips), Tensor::scalar<int64_t>(limit)});
+  };
   EXPECT_THAT(at(3, 100)[1].dims(), ElementsAre(3, 2, 3));
   EXPECT_THAT(at(0, 100)[1].dims(), ElementsAre(0, 2, 3));  // no round: x itself comes out
   EXPECT_THAT(at(8, 4)[1].dims(), ElementsAre(5, 2, 3));    // ended by its condition
@@ -143,7 +150,8 @@ TEST(ControlFlow, LoopsCountCarryAndStack) {
 }
 
 TEST(ControlFlow, NothingIsDetected) {
-  Built b(R"(graph "t" (boxes: f32[1,4,4], scores: f32[1,2,4], k: i64[1]) -> (picked, selected, top) {
+  Built b(
+      R"(graph "t" (boxes: f32[1,4,4], scores: f32[1,2,4], k: i64[1]) -> (picked, selected, top) {
   symbol nms.selected data 8
   symbol top.extent data 4
   const most: i64[] = {3}
@@ -160,9 +168,12 @@ TEST(ControlFlow, NothingIsDetected) {
   picked: f32[nms.selected,4] = Mul(rows, scale) @"mul"
   top: f32[1,2,top.extent], index: i64[1,2,top.extent] = TopK(scores, k) @"top"
 })");
-  const Tensor boxes = Tensor::of<float>({1, 4, 4}, {0, 0, 1, 1, 0, 0, 1, 1.1F, 5, 5, 6, 6, 8, 8, 9, 9});
+  const Tensor boxes =
+      Tensor::of<float>({1, 4, 4}, {0, 0, 1, 1, 0, 0, 1, 1.1F, 5, 5, 6, 6, 8, 8, 9, 9});
   const auto with = [&](float best, int64_t k) {
-    return b.check({boxes, Tensor::of<float>({1, 2, 4}, {best, 0.1F, 0.2F, best, 0.3F, 0.1F, best, 0.2F}), Tensor::of<int64_t>({1}, {k})});
+    return b.check({boxes,
+                    Tensor::of<float>({1, 2, 4}, {best, 0.1F, 0.2F, best, 0.3F, 0.1F, best, 0.2F}),
+                    Tensor::of<int64_t>({1}, {k})});
   };
   EXPECT_EQ(with(0.9F, 2)[0].dims()[0], 3);
   EXPECT_EQ(with(0.5F, 4)[0].dims()[0], 0);
@@ -196,8 +207,12 @@ TEST(ControlFlow, ExtentsAloneKeepAStep) {
   s: i64[2] = Shape(i) @"shape"
   y: f32[1,nz.found] = Expand(v, s) @"expand"
 })");
-  EXPECT_EQ(b.check({Tensor::of<float>({5}, {1, 0, 1, 0, 1}), Tensor::of<float>({1}, {7})})[0].dims()[1], 3);
-  EXPECT_EQ(b.check({Tensor::of<float>({5}, {0, 0, 0, 0, 0}), Tensor::of<float>({1}, {7})})[0].dims()[1], 0);
+  EXPECT_EQ(
+      b.check({Tensor::of<float>({5}, {1, 0, 1, 0, 1}), Tensor::of<float>({1}, {7})})[0].dims()[1],
+      3);
+  EXPECT_EQ(
+      b.check({Tensor::of<float>({5}, {0, 0, 0, 0, 0}), Tensor::of<float>({1}, {7})})[0].dims()[1],
+      0);
 }
 
 }  // namespace

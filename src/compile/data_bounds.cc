@@ -23,7 +23,8 @@ DataBounds::DataBounds(const ir::Graph& graph, std::vector<std::string>& account
   for (const auto& [name, symbol] : symbols) add(name, symbols, account);
 }
 
-void DataBounds::add(const std::string& name, const std::map<std::string, ir::Symbol, std::less<>>& symbols,
+void DataBounds::add(const std::string& name,
+                     const std::map<std::string, ir::Symbol, std::less<>>& symbols,
                      std::vector<std::string>& account) {
   const ir::Symbol& symbol = symbols.at(name);
   if (symbol.kind != ir::SymbolKind::data || bounds_.contains(name)) return;
@@ -38,17 +39,21 @@ void DataBounds::add(const std::string& name, const std::map<std::string, ir::Sy
     return;
   }
   guessed_.insert(name);
-  account.push_back(fmt::format("'{}' has no bound that is known before a run: the plan has room for {}", printable(name), kRoom));
+  account.push_back(
+      fmt::format("'{}' has no bound that is known before a run: the plan has room for {}",
+                  printable(name), kRoom));
 }
 
 bool DataBounds::guessed(const Expr& e) const {
   std::set<std::string> used;
   e.collect_symbols(used);
-  return std::any_of(used.begin(), used.end(), [&](const std::string& s) { return guessed_.contains(s); });
+  return std::any_of(used.begin(), used.end(),
+                     [&](const std::string& s) { return guessed_.contains(s); });
 }
 
-// Sums, products and max of extents grow or fall with each symbol, so the largest value is at an end of
-// the symbol's range. A remainder (which holds a floordiv) does not; interval arithmetic covers it.
+// Sums, products and max of extents grow or fall with each symbol, so the largest value is at an
+// end of the symbol's range. A remainder (which holds a floordiv) does not; interval arithmetic
+// covers it.
 Expr DataBounds::largest(const Expr& e) const {
   std::set<std::string> used;
   e.collect_symbols(used);

@@ -9,8 +9,8 @@
 
 namespace vitrail {
 
-/// How large data symbols can become, as expressions over input symbols alone, so that memory can be
-/// sized before anything has run.
+/// How large data symbols can become, as expressions over input symbols alone, so that memory can
+/// be sized before anything has run.
 class DataBounds {
  public:
   /// Of the graph's symbols and those of the bodies in it. A symbol without a bound (a Range whose
@@ -26,7 +26,8 @@ class DataBounds {
   Expr largest(const Expr& e) const;
 
  private:
-  void add(const std::string& name, const std::map<std::string, ir::Symbol, std::less<>>& symbols, std::vector<std::string>& account);
+  void add(const std::string& name, const std::map<std::string, ir::Symbol, std::less<>>& symbols,
+           std::vector<std::string>& account);
   std::map<std::string, Expr, std::less<>> bounds_;
   std::set<std::string> guessed_;
   Ranges ranges_;

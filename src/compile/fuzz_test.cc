@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random graphs, compiled and run, against the references on the graph as it was made. A failure
-// prints the seed; VITRAIL_FUZZ=seed[,steps] runs that one alone and prints its graph, VITRAIL_FUZZ=A..B a
-// range of seeds.
+// prints the seed; VITRAIL_FUZZ=seed[,steps] runs that one alone and prints its graph,
+// VITRAIL_FUZZ=A..B a range of seeds.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -19,9 +19,9 @@ namespace {
 
 int steps_of(uint64_t seed) { return 4 + static_cast<int>(seed % 14); }
 
-// Rounding of float32 through a chain of operations: some hundred units of the largest element (as in the build's
-// own verification), and where the graph amplifies rounding (a norm of nearly equal numbers), as many times
-// what float32 costs the references themselves.
+// Rounding of float32 through a chain of operations: some hundred units of the largest element (as
+// in the build's own verification), and where the graph amplifies rounding (a norm of nearly equal
+// numbers), as many times what float32 costs the references themselves.
 double allowed(const Tensor& narrow, const Tensor& wide) {
   double largest = 1, cost = 0;
   for (int64_t i = 0; i < wide.size(); ++i) {
@@ -32,11 +32,14 @@ double allowed(const Tensor& narrow, const Tensor& wide) {
 }
 
 std::string compare(const Tensor& got, const Tensor& narrow, const Tensor& wide) {
-  if (got.dims() != wide.dims()) return fmt::format("shape {} instead of {}", to_string(got.dims()), to_string(wide.dims()));
+  if (got.dims() != wide.dims())
+    return fmt::format("shape {} instead of {}", to_string(got.dims()), to_string(wide.dims()));
   const double tolerance = allowed(narrow, wide);
   for (int64_t i = 0; i < wide.size(); ++i) {
     const double a = got.number_at(i), b = wide.number_at(i);
-    if (!(std::fabs(a - b) <= tolerance)) return fmt::format("element {} of {} is {}, expected {} within {:.2g}", i, to_string(got.dims()), a, b, tolerance);
+    if (!(std::fabs(a - b) <= tolerance))
+      return fmt::format("element {} of {} is {}, expected {} within {:.2g}", i,
+                         to_string(got.dims()), a, b, tolerance);
   }
   return {};
 }
@@ -44,7 +47,8 @@ std::string compare(const Tensor& got, const Tensor& narrow, const Tensor& wide)
 std::vector<Tensor> inputs_at(const ir::Graph& graph, const Bindings& at, uint64_t seed) {
   std::vector<Tensor> out;
   for (ir::ValueId in : graph.inputs)
-    out.push_back(random_tensor(DType::f32, eval(graph.value(in).shape, at), seed * 31 + out.size(), -1, 1));
+    out.push_back(
+        random_tensor(DType::f32, eval(graph.value(in).shape, at), seed * 31 + out.size(), -1, 1));
   return out;
 }
 
@@ -56,23 +60,27 @@ std::string failure(uint64_t seed, int steps) {
     BuildOptions options{.shapes = made.shapes, .tune = false, .verify = VerifyLevel::off};
     options.deterministic = seed % 7 == 0;
     BuildReport report;
-    Executor executor(std::make_shared<const Plan>(build_plan(made.graph, options, report)), {.threads = 2, .poison = true});
+    Executor executor(std::make_shared<const Plan>(build_plan(made.graph, options, report)),
+                      {.threads = 2, .poison = true});
     Bindings low, high, middle;
     for (const auto& [name, range] : made.symbols) {
       low[name] = range.first;
       high[name] = range.second;
       middle[name] = (range.first + range.second) / 2;
     }
-    std::vector<Bindings> points = {middle, low, high, middle};  // back to the first: memory is reused
+    std::vector<Bindings> points = {middle, low, high,
+                                    middle};  // back to the first: memory is reused
     if (made.symbols.empty()) points = {middle, middle};
     for (size_t p = 0; p < points.size(); ++p) {
       const std::vector<Tensor> inputs = inputs_at(made.graph, points[p], seed + p % 3);
-      const auto narrow = oracle::run(made.graph, inputs), wide = oracle::run(made.graph, inputs, {.precision = DType::f64});
+      const auto narrow = oracle::run(made.graph, inputs),
+                 wide = oracle::run(made.graph, inputs, {.precision = DType::f64});
       for (size_t i = 0; i < inputs.size(); ++i) executor.set_input(i, inputs[i]);
       executor.run();
       for (size_t i = 0; i < wide.size(); ++i)
         if (const std::string why = compare(executor.output(i), narrow[i], wide[i]); !why.empty())
-          return fmt::format("output '{}' at point {}: {}", made.graph.value(made.graph.outputs[i]).name, p, why);
+          return fmt::format("output '{}' at point {}: {}",
+                             made.graph.value(made.graph.outputs[i]).name, p, why);
     }
   } catch (const std::exception& error) {
     return error.what();

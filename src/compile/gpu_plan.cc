@@ -21,7 +21,10 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   const bool half = options.storage == DType::f16 || options.storage == DType::bf16;
   if (options.device == "cpu") {
     require(!half && !options.tf32, Code::unsupported,
-            "--{} is for --device cuda: kernels of the CPU compute in float32 only", options.tf32 ? "tf32" : options.storage == DType::f16 ? "fp16" : "bf16");
+            "--{} is for --device cuda: kernels of the CPU compute in float32 only",
+            options.tf32                    ? "tf32"
+            : options.storage == DType::f16 ? "fp16"
+                                            : "bf16");
     return {};
   }
   const int number = cuda::device_number(options.device);
@@ -34,7 +37,8 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
     for (const char* prefix : {"sm_", "sm"})
       if (digits.starts_with(prefix)) digits = digits.substr(std::string_view(prefix).size());
     if (digits.ends_with("a")) digits.pop_back();
-    require(digits.size() == 2 && std::isdigit(digits[0]) && std::isdigit(digits[1]), Code::usage, "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
+    require(digits.size() == 2 && std::isdigit(digits[0]) && std::isdigit(digits[1]), Code::usage,
+            "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
             printable(options.architecture));
     target.machine = typical_gpu(std::stoi(digits));
     return target;
@@ -60,7 +64,8 @@ class Classes {
 };
 }  // namespace
 
-std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account) {
+std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
+                                       std::vector<std::string>& account) {
   if (storage == DType::f32) return {};
   Classes classes(graph.value_count());
   std::set<uint32_t> wide;
@@ -88,7 +93,10 @@ std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage, std::vec
     for (ir::ValueId v : *list) wide.insert(v.index);
   std::set<uint32_t> wide_roots;
   for (uint32_t v : wide) wide_roots.insert(classes.root(v));
-  const auto narrow = [&](ir::ValueId v) { return v.valid() && graph.value(v).dtype == DType::f32 && !wide_roots.contains(classes.root(v.index)); };
+  const auto narrow = [&](ir::ValueId v) {
+    return v.valid() && graph.value(v).dtype == DType::f32 &&
+           !wide_roots.contains(classes.root(v.index));
+  };
   std::vector<StorageChange> changes;
   const auto change = [&](ir::ValueId v) {
     ir::Value& value = graph.value(v);
@@ -111,7 +119,8 @@ void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes
   }
 }
 
-const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why) {
+const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
+                                  std::string* why) {
   for (const GpuKernel* kernel : all_gpu_kernels()) {
     if (problem.family != kernel->family) continue;
     const Refusal refusal = kernel->accepts(problem, machine);
@@ -127,12 +136,14 @@ void set_weight_types(Problem& problem, const std::vector<bool>& packed, const G
   static const std::set<std::string_view> kMatrix = {"gemm", "conv", "conv_transpose", "inverted"};
   const bool matrix = kMatrix.contains(problem.family);
   for (size_t i = 0; i < packed.size(); ++i)
-    if (packed[i] && matrix && problem.inputs[i].dtype == DType::f32) problem.inputs[i].dtype = target.storage;
+    if (packed[i] && matrix && problem.inputs[i].dtype == DType::f32)
+      problem.inputs[i].dtype = target.storage;
   if (matrix && target.tf32) problem.ints["tf32"] = 1;
 }
 
 void set_alignments(Step& step, const Plan& plan) {
-  const auto set = [&](const std::vector<int>& values, const char* name, const std::vector<Operand>& operands) {
+  const auto set = [&](const std::vector<int>& values, const char* name,
+                       const std::vector<Operand>& operands) {
     for (size_t i = 0; i < values.size(); ++i) {
       const PlanValue& v = plan.values[static_cast<size_t>(values[i])];
       const auto element = static_cast<int64_t>(size_of(operands[i].dtype));
@@ -162,8 +173,10 @@ struct Compiler {
   void choose(Step& step, const Bindings& opt) {
     std::string why;
     const GpuKernel* kernel = first_gpu_kernel(step.problem, target.machine, &why);
-    require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(), why);
-    const std::vector<Tactic> tactics = kernel->tactics(vitrail::bind(step.problem, opt), target.machine);
+    require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(),
+            why);
+    const std::vector<Tactic> tactics =
+        kernel->tactics(vitrail::bind(step.problem, opt), target.machine);
     KernelChoice choice;
     choice.kernel = kernel->name;
     choice.tactic = tactics.at(0);
@@ -176,7 +189,8 @@ struct Compiler {
   }
   void block(Block& steps, const Bindings& opt) {
     for (Step& step : steps) {
-      if (step.kind == Step::Kind::launch) with_context(fmt::format("step '{}'", printable(step.name)), [&] { choose(step, opt); });
+      if (step.kind == Step::Kind::launch)
+        with_context(fmt::format("step '{}'", printable(step.name)), [&] { choose(step, opt); });
       for (Block& inner : step.blocks) block(inner, opt);
     }
   }
@@ -189,7 +203,8 @@ struct Compiler {
     const auto work = [&] {
       for (size_t i = next++; i < sources.size(); i = next++) {
         try {
-          plan.modules[i] = compile_cuda(sources[i], target.machine.architecture(), target.cache_folder).cubin;
+          plan.modules[i] =
+              compile_cuda(sources[i], target.machine.architecture(), target.cache_folder).cubin;
         } catch (...) {
           const std::lock_guard lock(mutex);
           failure = std::current_exception();
@@ -198,7 +213,8 @@ struct Compiler {
     };
     std::vector<std::thread> others;
     const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-    for (unsigned t = 1; t < std::min<unsigned>(cores, static_cast<unsigned>(sources.size())); ++t) others.emplace_back(work);
+    for (unsigned t = 1; t < std::min<unsigned>(cores, static_cast<unsigned>(sources.size())); ++t)
+      others.emplace_back(work);
     work();
     for (std::thread& t : others) t.join();
     if (failure) std::rethrow_exception(failure);

@@ -19,8 +19,8 @@ struct GpuTarget {
   bool tf32 = false;
   std::string cache_folder;
 };
-/// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not have,
-/// Error(usage) for an unknown device or architecture.
+/// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not
+/// have, Error(usage) for an unknown device or architecture.
 std::optional<GpuTarget> gpu_target(const BuildOptions& options);
 
 /// Gives the graph's float32 values `storage`. Inputs, outputs and what a view ties to them stay
@@ -32,11 +32,13 @@ struct StorageChange {
   DType dtype;
   Tensor constant;
 };
-std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage, std::vector<std::string>& account);
+std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
+                                       std::vector<std::string>& account);
 void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes);
 
 /// The first GPU kernel of the list that takes the problem; null, and why not.
-const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine, std::string* why);
+const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
+                                  std::string* why);
 
 /// Sets what the problem of a launch says only on a GPU: types of packed weights, and the alignment
 /// of operands whose values are known (see vector_width in kernels/cuda/text.h).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every GPU kernel on its family's samples: the text is deterministic and NVRTC, where it is present,
-// compiles it for every architecture without spills. Whether it computes the right thing is checked
-// on a GPU by tests/gpu.
+// Every GPU kernel on its family's samples: the text is deterministic and NVRTC, where it is
+// present, compiles it for every architecture without spills. Whether it computes the right thing
+// is checked on a GPU by tests/gpu.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -42,7 +42,8 @@ TEST_P(GpuSources, AreDeterministicAndCompile) {
   for (size_t s = 0; s < samples.size(); ++s) {
     for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
       const GpuMachine machine = typical_gpu(kArchitectures[taken % 4]);
-      const Problem problem = type == DType::f32 && s % 2 == 0 ? samples[s] : in_storage(samples[s], type);
+      const Problem problem =
+          type == DType::f32 && s % 2 == 0 ? samples[s] : in_storage(samples[s], type);
       SCOPED_TRACE(problem.str());
       if (const Refusal why = kernel.accepts(problem, machine); !why.empty()) {
         ++refused[why];
@@ -71,7 +72,9 @@ TEST_P(GpuSources, AreDeterministicAndCompile) {
       }
       ++taken;
       constexpr int kMostCompiled = 6;  // some 0.3 s each
-      if (!have_nvrtc() || (taken - 1) % std::max<int>(1, static_cast<int>(samples.size()) * 3 / kMostCompiled) != 0) continue;
+      if (!have_nvrtc() ||
+          (taken - 1) % std::max<int>(1, static_cast<int>(samples.size()) * 3 / kMostCompiled) != 0)
+        continue;
       ++compiled;
       for (const KernelResources& r : compile_cuda(code.source, machine.architecture()).resources) {
         EXPECT_EQ(r.spill_bytes, 0) << r.entry << ", " << r.registers << " registers";
@@ -79,7 +82,8 @@ TEST_P(GpuSources, AreDeterministicAndCompile) {
       }
     }
   }
-  for (const auto& [why, count] : refused) std::printf("  %s refuses %d: %s\n", kernel.name, count, why.c_str());
+  for (const auto& [why, count] : refused)
+    std::printf("  %s refuses %d: %s\n", kernel.name, count, why.c_str());
   EXPECT_GT(taken, 0);
   EXPECT_TRUE(compiled > 0 || !have_nvrtc());
 }
@@ -92,14 +96,17 @@ TEST_P(GpuSources, PackWeightsOfSixteenBits) {
       const Operand& o = sample.inputs[i];
       if (!o.constant || !is_static(o.dims) || o.dtype != DType::f32) continue;
       Tensor dense(DType::f32, to_dims(o.dims));
-      for (int64_t e = 0; e < dense.size(); ++e) dense.mutable_data<float>()[e] = static_cast<float>(e % 17) / 16;
-      const Tensor wide = gpu_pack(kernel, sample, i, dense), narrow = gpu_pack(kernel, sample, i, dense.cast(DType::f16));
+      for (int64_t e = 0; e < dense.size(); ++e)
+        dense.mutable_data<float>()[e] = static_cast<float>(e % 17) / 16;
+      const Tensor wide = gpu_pack(kernel, sample, i, dense),
+                   narrow = gpu_pack(kernel, sample, i, dense.cast(DType::f16));
       ASSERT_EQ(wide.bytes(), narrow.bytes());
       EXPECT_EQ(std::memcmp(wide.raw(), narrow.raw(), wide.bytes()), 0) << sample.str();
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, GpuSources, testing::ValuesIn(all_gpu_kernels().begin(), all_gpu_kernels().end()),
+INSTANTIATE_TEST_SUITE_P(Kernels, GpuSources,
+                         testing::ValuesIn(all_gpu_kernels().begin(), all_gpu_kernels().end()),
                          [](const auto& kernel) { return std::string(kernel.param->name); });
 
 }  // namespace

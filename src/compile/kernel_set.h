@@ -29,7 +29,8 @@ struct KernelSet {
 
  private:
   static bool runs(const CpuKernel& kernel, const Problem& problem) {
-    return problem.family == kernel.family && kernel.isa <= this_machine().isa && kernel.accepts(problem).empty();
+    return problem.family == kernel.family && kernel.isa <= this_machine().isa &&
+           kernel.accepts(problem).empty();
   }
 };
 

@@ -11,7 +11,7 @@ namespace vitrail {
 
 /// A value of `LaidStep::graph` (or of one of its node's bodies) and where it lies.
 struct LaidValue {
-  ir::ValueId value;             ///< kNoValue: absent
+  ir::ValueId value;  ///< kNoValue: absent
   ir::Storage storage;
 };
 
@@ -19,13 +19,13 @@ struct LaidValue {
 struct LaidStep {
   using Kind = Step::Kind;
   Kind kind = Kind::launch;
-  ir::Graph* graph = nullptr;    ///< whose node and values these are
-  ir::NodeId node;               ///< the fusion, host op, If or Loop; invalid for a copy
-  Lowered lowered;               ///< fusions and copies
+  ir::Graph* graph = nullptr;  ///< whose node and values these are
+  ir::NodeId node;             ///< the fusion, host op, If or Loop; invalid for a copy
+  Lowered lowered;             ///< fusions and copies
   std::vector<ir::Storage> inputs, outputs;
   std::vector<ir::ValueId> input_values, output_values;  ///< for names; kNoValue: absent or made
   std::string name;
-  double copied_bytes = 0;       ///< copies: bytes moved at the opt shapes
+  double copied_bytes = 0;  ///< copies: bytes moved at the opt shapes
   /// If and Loop: what Step holds under the same names, values being those of the node's bodies.
   std::vector<std::vector<LaidStep>> blocks;
   std::vector<std::vector<LaidValue>> block_inputs, block_outputs;
@@ -38,7 +38,7 @@ struct LaidBuffer {
   DType dtype = DType::f32;
   Expr elements;
   Tensor constant;
-  int io = -1;                   ///< inputs and outputs: the index among the model's
+  int io = -1;  ///< inputs and outputs: the index among the model's
 };
 
 /// Every value's storage and the steps in order, copies included.
@@ -47,9 +47,10 @@ struct Layout {
   std::vector<LaidStep> steps;
 };
 
-/// A fusion that no family or kernel takes, with the reason; the caller dissolves it and tries again.
+/// A fusion that no family or kernel takes, with the reason; the caller dissolves it and tries
+/// again.
 struct Refused {
-  ir::Graph* graph = nullptr;    ///< the graph, or the body of an If or Loop, that it stands in
+  ir::Graph* graph = nullptr;  ///< the graph, or the body of an If or Loop, that it stands in
   ir::NodeId node;
   std::string why;
 };

@@ -34,7 +34,9 @@ class LaidOut {
     fail(Code::internal, "no step of family {}", family);
   }
   size_t steps() const { return layout_.steps.size(); }
-  const LaidBuffer& buffer(const ir::Storage& s) const { return layout_.buffers[static_cast<size_t>(s.buffer)]; }
+  const LaidBuffer& buffer(const ir::Storage& s) const {
+    return layout_.buffers[static_cast<size_t>(s.buffer)];
+  }
 
  private:
   void never_writes_inputs() const {
@@ -73,8 +75,9 @@ TEST(Layout, ConcatIsWrittenInPlace) {
   EXPECT_TRUE(q.offset.is(6));
 }
 
-// CvT: a class token before the convolution's tokens. The tokens go straight into the window, for one image
-// (whose batch has no stride to speak of) as for many; the token itself, a weight, is copied.
+// CvT: a class token before the convolution's tokens. The tokens go straight into the window, for
+// one image (whose batch has no stride to speak of) as for many; the token itself, a weight, is
+// copied.
 TEST(Layout, ClassTokenAndConvolutionShareMemory) {
   for (const char* batch : {"1", "N"}) {
     const std::string text = std::string("(x: f32[") + batch + R"(,5,7,8]) -> (y) {
@@ -103,16 +106,27 @@ TEST(Layout, ClassTokenAndConvolutionShareMemory) {
 
 TEST(Layout, ConcatCopiesWhatItMustNotOrCannotOwn) {
   // a session's input, the same value twice, a constant
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { a = Relu(x) \n y = Concat(a, x) {axis: 0} }").copies(), Names({"copy x"}));
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { a = Relu(x) \n y = Concat(a, a) {axis: 0} }").copies().size(), 1u);
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { const c: f32[1,5] = #0 \n a = Relu(x) \n y = Concat(a, c) {axis: 0} }").copies(), Names({"copy c"}));
+  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { a = Relu(x) \n y = Concat(a, x) {axis: 0} }").copies(),
+            Names({"copy x"}));
+  EXPECT_EQ(
+      LaidOut("(x: f32[3,5]) -> (y) { a = Relu(x) \n y = Concat(a, a) {axis: 0} }").copies().size(),
+      1u);
+  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { const c: f32[1,5] = #0 \n a = Relu(x) \n y = Concat(a, "
+                    "c) {axis: 0} }")
+                .copies(),
+            Names({"copy c"}));
   // a part that is an output of its own: the window stays in place, the output is a copy of it
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y, a) { a = Relu(x) \n y = Concat(a, x) {axis: 0} }").copies().size(), 2u);
+  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y, a) { a = Relu(x) \n y = Concat(a, x) {axis: 0} }")
+                .copies()
+                .size(),
+            2u);
 }
 
 // A Concat of Concats: the inner one is a window of the outer one.
 TEST(Layout, NestedConcats) {
-  const LaidOut laid("(x: f32[3,5]) -> (y) { a = Relu(x) \n b = Neg(x) \n c = Sin(x) \n i = Concat(b, c) {axis: 0} \n y = Concat(a, i) {axis: 0} }");
+  const LaidOut laid(
+      "(x: f32[3,5]) -> (y) { a = Relu(x) \n b = Neg(x) \n c = Sin(x) \n i = Concat(b, c) {axis: "
+      "0} \n y = Concat(a, i) {axis: 0} }");
   EXPECT_EQ(laid.copies(), Names());
   EXPECT_TRUE(laid.step("pointwise", 1).outputs[0].offset.is(15));
   EXPECT_TRUE(laid.step("pointwise", 2).outputs[0].offset.is(30));
@@ -140,20 +154,27 @@ TEST(Layout, ViewsCostNothing) {
 }
 
 TEST(Layout, SplitAndExpandAreViews) {
-  const LaidOut laid("(x: f32[4,6], u: f32[1,3]) -> (y) { const s: i64[2] = {4, 3} \n a, b = Split(x) {axis: 1} \n e = Expand(u, s) \n m = Mul(a, e) \n y = Add(m, b) }");
+  const LaidOut laid(
+      "(x: f32[4,6], u: f32[1,3]) -> (y) { const s: i64[2] = {4, 3} \n a, b = Split(x) {axis: 1} "
+      "\n e = Expand(u, s) \n m = Mul(a, e) \n y = Add(m, b) }");
   EXPECT_EQ(laid.copies(), Names());
   EXPECT_EQ(laid.steps(), 1u);
 }
 
 // Elements in another order than memory has them: one copy, and only one for several readers.
 TEST(Layout, ReshapeAcrossATransposeMovesElementsOnce) {
-  const LaidOut laid("(x: f32[4,6,5]) -> (y, z) { const s: i64[2] = {4, 30} \n const a: i64[1] = {0} \n const b: i64[1] = {1} \n t = Transpose(x) {perm: i[0, 2, 1]} \n r = Reshape(t, s) \n y = ReduceMax(r, a) \n z = ReduceMax(r, b) }");
+  const LaidOut laid(
+      "(x: f32[4,6,5]) -> (y, z) { const s: i64[2] = {4, 30} \n const a: i64[1] = {0} \n const b: "
+      "i64[1] = {1} \n t = Transpose(x) {perm: i[0, 2, 1]} \n r = Reshape(t, s) \n y = "
+      "ReduceMax(r, a) \n z = ReduceMax(r, b) }");
   EXPECT_EQ(laid.copies().size(), 1u);
 }
 
 // The kernel before a Transpose writes in the order that the reader wants.
 TEST(Layout, OrdersFollowReaders) {
-  const LaidOut laid("(x: f32[2,3,5]) -> (y) { const s: i64[2] = {2, 15} \n a = Sin(x) \n t = Transpose(a) {perm: i[0, 2, 1]} \n r = Reshape(t, s) \n y = Softmax(r) }");
+  const LaidOut laid(
+      "(x: f32[2,3,5]) -> (y) { const s: i64[2] = {2, 15} \n a = Sin(x) \n t = Transpose(a) {perm: "
+      "i[0, 2, 1]} \n r = Reshape(t, s) \n y = Softmax(r) }");
   EXPECT_EQ(laid.copies(), Names());
 }
 
@@ -161,11 +182,15 @@ TEST(Layout, OutputsAreWrittenDirectly) {
   const LaidOut direct("(x: f32[3,5]) -> (y) { y = Relu(x) }");
   EXPECT_EQ(direct.copies(), Names());
   EXPECT_EQ(direct.buffer(direct.step("pointwise").outputs[0]).kind, kOutput);
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { const s: i64[2] = {5, 3} \n a = Softmax(x) \n y = Reshape(a, s) }").copies(), Names());
+  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { const s: i64[2] = {5, 3} \n a = Softmax(x) \n y = "
+                    "Reshape(a, s) }")
+                .copies(),
+            Names());
   // as a pointwise kernel may choose the order, a Transpose before the output costs nothing
   EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { a = Sin(x) \n y = Transpose(a) }").copies(), Names());
   // an output that is read again is no other memory
-  const LaidOut read("(x: f32[3,5]) -> (y, z) { const a: i64[1] = {0} \n y = Softmax(x) \n z = ReduceMax(y, a) }");
+  const LaidOut read(
+      "(x: f32[3,5]) -> (y, z) { const a: i64[1] = {0} \n y = Softmax(x) \n z = ReduceMax(y, a) }");
   EXPECT_EQ(read.copies(), Names());
   EXPECT_EQ(read.step("reduce").inputs[0].buffer, read.step("softmax").outputs[0].buffer);
 }
@@ -174,10 +199,16 @@ TEST(Layout, OutputsThatAreOthersMemory) {
   // an input, a view of an input, a constant, two outputs of one value
   EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { y = Identity(x) }").copies().size(), 1u);
   EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { y = Transpose(x) }").copies().size(), 1u);
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y) { const c: f32[2] = #0 \n y = Identity(c) }").copies().size(), 1u);
-  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y, z) { y = Relu(x) \n z = Identity(y) }").copies().size(), 1u);
+  EXPECT_EQ(
+      LaidOut("(x: f32[3,5]) -> (y) { const c: f32[2] = #0 \n y = Identity(c) }").copies().size(),
+      1u);
+  EXPECT_EQ(LaidOut("(x: f32[3,5]) -> (y, z) { y = Relu(x) \n z = Identity(y) }").copies().size(),
+            1u);
   // a part of a value
-  EXPECT_EQ(LaidOut("(x: f32[4,5]) -> (y, z) { a = Relu(x) \n y, z = Split(a) {axis: 0} }").copies().size(), 2u);
+  EXPECT_EQ(LaidOut("(x: f32[4,5]) -> (y, z) { a = Relu(x) \n y, z = Split(a) {axis: 0} }")
+                .copies()
+                .size(),
+            2u);
 }
 
 // Shape glue of what is known as expressions takes no step.
@@ -210,18 +241,26 @@ BuildReport built(const std::string& text, BuildOptions options = {}) {
 
 TEST(MakePlan, RefusedFusionsRunAsTheirParts) {
   // no family has a one-dimensional window; what follows it is fused for itself
-  const BuildReport report = built("(x: f32[2,4,9]) -> (y) { const w: f32[6,4,3] = #0 \n const b: f32[6] = #0 \n c = Conv(x, w, b) \n y = Relu(c) }");
+  const BuildReport report = built(
+      "(x: f32[2,4,9]) -> (y) { const w: f32[6,4,3] = #0 \n const b: f32[6] = #0 \n c = Conv(x, w, "
+      "b) \n y = Relu(c) }");
   EXPECT_EQ(report.kernels, (std::map<std::string, int>{{"pointwise", 1}, {"reference Conv", 1}}));
   // weights that vary: the account says why
-  const BuildReport varying = built("(x: f32[2,4,9,9], w: f32[6,4,3,3]) -> (y) { c = Conv(x, w) \n y = Relu(c) }");
+  const BuildReport varying =
+      built("(x: f32[2,4,9,9], w: f32[6,4,3,3]) -> (y) { c = Conv(x, w) \n y = Relu(c) }");
   EXPECT_EQ(varying.kernels, (std::map<std::string, int>{{"pointwise", 1}, {"reference Conv", 1}}));
   ASSERT_FALSE(varying.lines.empty());
-  EXPECT_NE(varying.lines[0].find("not fused as conv: 'y' because the weight is not a float32 constant"), std::string::npos) << varying.lines[0];
+  EXPECT_NE(
+      varying.lines[0].find("not fused as conv: 'y' because the weight is not a float32 constant"),
+      std::string::npos)
+      << varying.lines[0];
 }
 
 TEST(MakePlan, AccountOfAttentions) {
-  const std::string head = "(q: f32[2,3,7,5], k: f32[2,3,5,9], v: f32[2,3,9,4]) -> (y) { s = MatMul(q, k) \n ";
-  EXPECT_EQ(built(head + "a = Softmax(s) \n y = MatMul(a, v) }").lines, Names({"fused: 1 of 1 attentions"}));
+  const std::string head =
+      "(q: f32[2,3,7,5], k: f32[2,3,5,9], v: f32[2,3,9,4]) -> (y) { s = MatMul(q, k) \n ";
+  EXPECT_EQ(built(head + "a = Softmax(s) \n y = MatMul(a, v) }").lines,
+            Names({"fused: 1 of 1 attentions"}));
   const BuildReport missed = built(head + "a = Softmax(s) {axis: 2} \n y = MatMul(a, v) }");
   EXPECT_EQ(missed.lines[0], "fused: 0 of 1 attentions");
   EXPECT_NE(missed.lines[1].find("not fused: the attention at 'a'"), std::string::npos);
@@ -233,7 +272,9 @@ TEST(MakePlan, AccountOfAttentions) {
 TEST(MakePlan, EveryKindOfOutput) {
   built("(x: f32[3,5]) -> (y) { y = Identity(x) }");
   built("(x: f32[3,5]) -> (y) { y = Transpose(x) }");
-  built("(x: f32[3,5]) -> (y, z, c) { const k: f32[2] = #0 \n y = Relu(x) \n z = Identity(y) \n c = Identity(k) }");
+  built(
+      "(x: f32[3,5]) -> (y, z, c) { const k: f32[2] = #0 \n y = Relu(x) \n z = Identity(y) \n c = "
+      "Identity(k) }");
   built("(x: f32[4,5]) -> (y, z, a) { a = Relu(x) \n y, z = Split(a) {axis: 0} }");
   built("(x: f32[3,5]) -> (y, a) { a = Relu(x) \n y = Concat(a, x, a) {axis: 1} }");
   built("(x: f32[3,5]) -> (y, s) { y = Relu(x) \n s = Shape(x) }");
@@ -241,14 +282,24 @@ TEST(MakePlan, EveryKindOfOutput) {
 
 // Shapes of scales and masks that ONNX allows and kernels may not have.
 TEST(MakePlan, BroadcastParameters) {
-  built("(x: f32[3,5,8]) -> (y) { const s: f32[1] = #1 \n const b: f32[8] = #0 \n y = LayerNormalization(x, s, b) }");
+  built(
+      "(x: f32[3,5,8]) -> (y) { const s: f32[1] = #1 \n const b: f32[8] = #0 \n y = "
+      "LayerNormalization(x, s, b) }");
   built("(x: f32[3,5,8]) -> (y) { const s: f32[1,1,8] = #1 \n y = LayerNormalization(x, s) }");
   built("(x: f32[3,5,8], s: f32[8]) -> (y) { y = LayerNormalization(x, s) }");
-  built("(q: f32[2,3,7,5], k: f32[2,3,5,9], v: f32[2,3,9,4], m: f32[2,1,1,9]) -> (y) { s = MatMul(q, k) \n u = Add(s, m) \n a = Softmax(u) \n y = MatMul(a, v) }");
-  built("(q: f32[2,3,7,5], k: f32[2,1,5,9], v: f32[1,3,9,4]) -> (y) { s = MatMul(q, k) \n a = Softmax(s) \n y = MatMul(a, v) }");
-  built("(x: f32[3,5], u: f32[3,1]) -> (y) { const w: f32[5,4] = #0 \n p = MatMul(x, w) \n y = Mul(p, u) }");
+  built(
+      "(q: f32[2,3,7,5], k: f32[2,3,5,9], v: f32[2,3,9,4], m: f32[2,1,1,9]) -> (y) { s = MatMul(q, "
+      "k) \n u = Add(s, m) \n a = Softmax(u) \n y = MatMul(a, v) }");
+  built(
+      "(q: f32[2,3,7,5], k: f32[2,1,5,9], v: f32[1,3,9,4]) -> (y) { s = MatMul(q, k) \n a = "
+      "Softmax(s) \n y = MatMul(a, v) }");
+  built(
+      "(x: f32[3,5], u: f32[3,1]) -> (y) { const w: f32[5,4] = #0 \n p = MatMul(x, w) \n y = "
+      "Mul(p, u) }");
   built("(x: f32[2,3,5]) -> (y) { const p: i64[6] = {0, 1, -1, 0, -2, 3} \n y = Pad(x, p) }");
-  built("(x: f32[2,3,5]) -> (y) { const p: i64[6] = {0, 1, 1, 0, -2, -1} \n y = Pad(x, p) {mode: \"edge\"} }");
+  built(
+      "(x: f32[2,3,5]) -> (y) { const p: i64[6] = {0, 1, 1, 0, -2, -1} \n y = Pad(x, p) {mode: "
+      "\"edge\"} }");
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ class LiveRanges {
       block(s.blocks[i], inside);
       if (i < s.block_outputs.size()) touch(s.block_outputs[i], next_ - 1, inside);
     }
-    if (s.kind == Step::Kind::branch || s.kind == Step::Kind::loop) touch(s.outputs, next_ - 1, touched);
+    if (s.kind == Step::Kind::branch || s.kind == Step::Kind::loop)
+      touch(s.outputs, next_ - 1, touched);
     if (s.kind == Step::Kind::loop)
       for (int b : inside) {
         PlanBuffer& buffer = plan_.buffers[static_cast<size_t>(b)];

@@ -23,9 +23,16 @@ std::vector<bool> packed_operands(const LaidStep& laid) {
 
 class PlanMaker {
  public:
-  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels, Layout layout,
-            std::vector<std::string>& account, const GpuTarget* gpu)
-      : graph_(graph), opt_(opt), options_(options), kernels_(kernels), layout_(std::move(layout)), bounds_(graph, account), gpu_(gpu) {}
+  PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
+            const KernelSet& kernels, Layout layout, std::vector<std::string>& account,
+            const GpuTarget* gpu)
+      : graph_(graph),
+        opt_(opt),
+        options_(options),
+        kernels_(kernels),
+        layout_(std::move(layout)),
+        bounds_(graph, account),
+        gpu_(gpu) {}
 
   Plan run() {
     plan_.model_name = graph_.name;
@@ -42,7 +49,8 @@ class PlanMaker {
   void symbols() {
     for (const auto& [name, symbol] : graph_.symbols) {
       if (symbol.kind == ir::SymbolKind::data) continue;
-      PlanSymbol out{.name = name, .kind = static_cast<PlanSymbol::Kind>(symbol.kind), .bound = symbol.bound};
+      PlanSymbol out{
+          .name = name, .kind = static_cast<PlanSymbol::Kind>(symbol.kind), .bound = symbol.bound};
       if (symbol.kind == ir::SymbolKind::input) {
         out.min = symbol.range.low;
         out.max = symbol.range.high;
@@ -60,8 +68,11 @@ class PlanMaker {
       b.kind = laid.kind;
       b.bytes = bounds_.largest(laid.elements) * Expr(static_cast<int64_t>(size_of(laid.dtype)));
       constexpr int64_t kMostGuessed = int64_t{1} << 30;
-      require(!bounds_.guessed(laid.elements) || b.bytes.bounds(graph_.symbol_ranges()).high <= kMostGuessed, Code::unsupported,
-              "a tensor of {} elements has extents that depend on data and have no bound; give what they are computed from "
+      require(!bounds_.guessed(laid.elements) ||
+                  b.bytes.bounds(graph_.symbol_ranges()).high <= kMostGuessed,
+              Code::unsupported,
+              "a tensor of {} elements has extents that depend on data and have no bound; give "
+              "what they are computed from "
               "(sizes, pads, scales) as constants of the model",
               printable(laid.elements.str()));
       b.io = laid.io;
@@ -76,10 +87,12 @@ class PlanMaker {
       if (kind == LaidBuffer::Kind::output) io(plan_.outputs, graph_.outputs, i);
     }
   }
-  void io(std::vector<PlanTensorInfo>& list, const std::vector<ir::ValueId>& values, size_t buffer) {
+  void io(std::vector<PlanTensorInfo>& list, const std::vector<ir::ValueId>& values,
+          size_t buffer) {
     const auto index = static_cast<size_t>(layout_.buffers[buffer].io);
     const ir::Value& value = graph_.value(values[index]);
-    list[index] = {value.name, add_value(value.name, value.dtype, value.shape, {static_cast<int>(buffer), 0, row_major(value.shape)})};
+    list[index] = {value.name, add_value(value.name, value.dtype, value.shape,
+                                         {static_cast<int>(buffer), 0, row_major(value.shape)})};
   }
   int add_constant(const Tensor& t) {
     plan_.constants.push_back(t);
@@ -94,7 +107,8 @@ class PlanMaker {
     b.constant = add_constant(t);
     plan_.buffers.push_back(std::move(b));
     const Shape dims = to_shape(t.dims());
-    return add_value(name, t.dtype(), dims, {static_cast<int>(plan_.buffers.size()) - 1, 0, row_major(dims)});
+    return add_value(name, t.dtype(), dims,
+                     {static_cast<int>(plan_.buffers.size()) - 1, 0, row_major(dims)});
   }
 
   Block make_block(const std::vector<LaidStep>& steps) {
@@ -113,22 +127,28 @@ class PlanMaker {
       return step;
     }
     for (size_t i = 0; i < laid.inputs.size(); ++i) step.inputs.push_back(value_at(laid, false, i));
-    for (size_t i = 0; i < laid.outputs.size(); ++i) step.outputs.push_back(value_at(laid, true, i));
+    for (size_t i = 0; i < laid.outputs.size(); ++i)
+      step.outputs.push_back(value_at(laid, true, i));
     data_extents(laid, step);
-    if (laid.kind == LaidStep::Kind::host) host(laid, step);
-    else control(laid, step);
+    if (laid.kind == LaidStep::Kind::host)
+      host(laid, step);
+    else
+      control(laid, step);
     return step;
   }
 
   int value_at(const ir::Graph& graph, ir::ValueId v, const ir::Storage& s) {
     if (!v.valid()) return -1;
-    const auto key = std::make_tuple(&graph, v.index, s.buffer, s.offset.str(), to_string(s.strides));
+    const auto key =
+        std::make_tuple(&graph, v.index, s.buffer, s.offset.str(), to_string(s.strides));
     const auto [at, fresh] = seen_.emplace(key, 0);
-    if (fresh) at->second = add_value(graph.value(v).name, graph.value(v).dtype, graph.value(v).shape, s);
+    if (fresh)
+      at->second = add_value(graph.value(v).name, graph.value(v).dtype, graph.value(v).shape, s);
     return at->second;
   }
   int value_at(const LaidStep& laid, bool output, size_t i) {
-    return value_at(*laid.graph, (output ? laid.output_values : laid.input_values)[i], (output ? laid.outputs : laid.inputs)[i]);
+    return value_at(*laid.graph, (output ? laid.output_values : laid.input_values)[i],
+                    (output ? laid.outputs : laid.inputs)[i]);
   }
 
   void launch(const LaidStep& laid, Step& step) {
@@ -137,25 +157,31 @@ class PlanMaker {
     const KernelFamily* family = find_family(step.problem.family);
     require(family != nullptr, Code::internal, "no kernel family '{}'", step.problem.family);
     if (gpu_) set_weight_types(step.problem, packed_operands(laid), *gpu_);
-    const GpuKernel* on_gpu = gpu_ ? first_gpu_kernel(step.problem, gpu_->machine, nullptr) : nullptr;
+    const GpuKernel* on_gpu =
+        gpu_ ? first_gpu_kernel(step.problem, gpu_->machine, nullptr) : nullptr;
     for (size_t i = 0; i < laid.inputs.size(); ++i) {
       const bool copy = !laid.node.valid();
       const LoweredOperand* operand = copy ? nullptr : &laid.lowered.inputs[i];
       if (!copy && (operand->io < 0 || operand->packed)) {
-        const Tensor& dense = operand->io < 0 ? operand->constant : laid.graph->value(laid.input_values[i]).constant;
-        const Tensor packed = on_gpu                             ? gpu_pack(*on_gpu, step.problem, i, dense)
-                              : operand->packed && family->pack ? family->pack(step.problem, i, dense)
-                                                                : dense;
-        const std::string name = operand->io < 0 ? laid.name + ".weight" : laid.graph->value(laid.input_values[i]).name;
+        const Tensor& dense =
+            operand->io < 0 ? operand->constant : laid.graph->value(laid.input_values[i]).constant;
+        const Tensor packed = on_gpu ? gpu_pack(*on_gpu, step.problem, i, dense)
+                              : operand->packed && family->pack
+                                  ? family->pack(step.problem, i, dense)
+                                  : dense;
+        const std::string name =
+            operand->io < 0 ? laid.name + ".weight" : laid.graph->value(laid.input_values[i]).name;
         step.inputs.push_back(constant_value(name, packed));
       } else {
         step.inputs.push_back(value_at(laid, false, i));
       }
     }
-    for (size_t i = 0; i < laid.outputs.size(); ++i) step.outputs.push_back(value_at(laid, true, i));
+    for (size_t i = 0; i < laid.outputs.size(); ++i)
+      step.outputs.push_back(value_at(laid, true, i));
     if (gpu_) return set_alignments(step, plan_);
     const CpuKernel* kernel = kernels_.first(step.problem);
-    if (kernel && kernel != kernels_.heuristic(step.problem)) step.choices = {{.when = {}, .kernel = kernel->name, .tactic = {}}};
+    if (kernel && kernel != kernels_.heuristic(step.problem))
+      step.choices = {{.when = {}, .kernel = kernel->name, .tactic = {}}};
   }
 
   void host(const LaidStep& laid, Step& step) {
@@ -175,7 +201,8 @@ class PlanMaker {
     for (size_t i = 0; i < laid.blocks.size(); ++i) {
       const ir::Graph& body = *node.bodies[i];
       step.blocks.push_back(make_block(laid.blocks[i]));
-      if (i < laid.block_inputs.size()) step.block_inputs.push_back(values(laid.block_inputs[i], body));
+      if (i < laid.block_inputs.size())
+        step.block_inputs.push_back(values(laid.block_inputs[i], body));
       step.block_outputs.push_back(values(laid.block_outputs[i], body));
     }
   }
@@ -186,8 +213,10 @@ class PlanMaker {
     if (fresh) writers->second = ir::symbol_writers(*laid.graph);
     for (const auto& [symbol, writer] : writers->second) {
       if (writer.node != laid.node) continue;
-      const auto at = std::find(laid.output_values.begin(), laid.output_values.end(), laid.graph->node(laid.node).outputs[writer.output]);
-      step.data_extents.push_back({static_cast<int>(at - laid.output_values.begin()), static_cast<int>(writer.axis), symbol});
+      const auto at = std::find(laid.output_values.begin(), laid.output_values.end(),
+                                laid.graph->node(laid.node).outputs[writer.output]);
+      step.data_extents.push_back({static_cast<int>(at - laid.output_values.begin()),
+                                   static_cast<int>(writer.axis), symbol});
     }
   }
 
@@ -204,7 +233,8 @@ class PlanMaker {
 };
 
 // Whether any kernel takes the step's problem as it is laid out.
-bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget* gpu, std::string* why) {
+bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget* gpu,
+                std::string* why) {
   const Problem& problem = step.lowered.problem;
   if (gpu) {
     Problem typed = problem;
@@ -226,11 +256,13 @@ bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget*
 }
 
 // Fusions, at any depth, whose problem no kernel takes as it is laid out.
-void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels, const GpuTarget* gpu, std::vector<Refused>& refused) {
+void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
+                  const GpuTarget* gpu, std::vector<Refused>& refused) {
   for (const LaidStep& step : steps) {
     std::string why;
     if (step.kind == LaidStep::Kind::launch && !has_kernel(step, kernels, gpu, &why)) {
-      require(step.node.valid(), kernels.off.empty() ? Code::internal : Code::accuracy, "no kernel copies {}: {}", step.lowered.problem.str(), why);
+      require(step.node.valid(), kernels.off.empty() ? Code::internal : Code::accuracy,
+              "no kernel copies {}: {}", step.lowered.problem.str(), why);
       refused.push_back({step.graph, step.node, why});
     }
     for (const auto& block : step.blocks) find_refused(block, kernels, gpu, refused);
@@ -239,25 +271,29 @@ void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels, 
 
 }  // namespace
 
-Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options, const KernelSet& kernels,
-               std::vector<std::string>& account, const GpuTarget* gpu) {
+Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
+               const KernelSet& kernels, std::vector<std::string>& account, const GpuTarget* gpu) {
   // Each round takes the next body of what was refused, or dissolves it; bodies become fewer and
   // smaller, so the rounds end.
   for (;;) {
     std::vector<Refused> refused;
-    const std::vector<StorageChange> storage = gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
+    const std::vector<StorageChange> storage =
+        gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
     Layout layout = lay_out(graph, opt, refused);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
-    if (refused.empty()) return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
+    if (refused.empty())
+      return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
     restore_storage(graph, storage);
     for (const Refused& r : refused) {
       ir::Node& node = r.graph->node(r.node);
       if (node.bodies.size() > 1) {  // another form of the same meaning, before none
-        account.push_back(fmt::format("another form of {}: '{}' because {}", node.family, printable(node.name), r.why));
+        account.push_back(fmt::format("another form of {}: '{}' because {}", node.family,
+                                      printable(node.name), r.why));
         node.bodies.erase(node.bodies.begin());
         continue;
       }
-      account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family, printable(node.name), r.why));
+      account.push_back(fmt::format("not fused as {}: '{}' because {}", node.family,
+                                    printable(node.name), r.why));
       passes::dissolve_refused(*r.graph, r.node);
     }
     ir::verify(graph, "dissolving refused fusions");

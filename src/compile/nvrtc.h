@@ -16,7 +16,7 @@ struct KernelResources {
 
 /// Machine code of one source for one architecture.
 struct CompiledCode {
-  Tensor cubin;  ///< u8
+  Tensor cubin;                            ///< u8
   std::vector<KernelResources> resources;  ///< empty when the code came from the cache
 };
 
@@ -27,9 +27,11 @@ bool have_nvrtc(std::string* why = nullptr);
 /// otherwise libnvrtc.so.13, .12 and the usual folders of the toolkit). Results are kept in
 /// `cache_folder` (empty: not) under a hash of source, architecture and NVRTC's version. Throws
 /// Error(resource) when there is no NVRTC, Error(internal) with the compiler's log.
-CompiledCode compile_cuda(const std::string& source, const std::string& architecture, const std::string& cache_folder = {});
+CompiledCode compile_cuda(const std::string& source, const std::string& architecture,
+                          const std::string& cache_folder = {});
 
-/// $VITRAIL_CACHE, or the user's cache folder with "vitrail" appended; empty where there is neither.
+/// $VITRAIL_CACHE, or the user's cache folder with "vitrail" appended; empty where there is
+/// neither.
 std::string default_cache_folder();
 
 }  // namespace vitrail

@@ -6,8 +6,14 @@
 
 namespace vitrail {
 
-Planner::Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused, std::vector<LaidBuffer>& buffers)
-    : graph_(graph), opt_(opt), refused_(refused), buffers_(buffers), order_(graph.topological_order()), users_(graph.users()),
+Planner::Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
+                 std::vector<LaidBuffer>& buffers)
+    : graph_(graph),
+      opt_(opt),
+      refused_(refused),
+      buffers_(buffers),
+      order_(graph.topological_order()),
+      users_(graph.users()),
       storage_(graph.value_count()) {}
 
 std::vector<LaidStep> Planner::run() {
@@ -15,7 +21,8 @@ std::vector<LaidStep> Planner::run() {
   if (!refused_.empty()) return {};
   for (size_t i = 0; i < graph_.inputs.size(); ++i) {
     const ir::Value& value = graph_.value(graph_.inputs[i]);
-    place(graph_.inputs[i], {add_buffer(LaidBuffer::Kind::input, value, static_cast<int>(i)), 0, row_major(value.shape)});
+    place(graph_.inputs[i], {add_buffer(LaidBuffer::Kind::input, value, static_cast<int>(i)), 0,
+                             row_major(value.shape)});
   }
   place_and_visit();
   for (size_t i = 0; i < graph_.outputs.size(); ++i) finish_output(i);
@@ -27,8 +34,10 @@ void Planner::lower_fusions() {
     if (!graph_.node(id).is_fusion()) continue;
     std::string why;
     auto lowered = lower(graph_, graph_.node(id), &why);
-    if (lowered) lowered_.emplace(id, std::move(*lowered));
-    else refused_.push_back({&graph_, id, why});
+    if (lowered)
+      lowered_.emplace(id, std::move(*lowered));
+    else
+      refused_.push_back({&graph_, id, why});
   }
 }
 
@@ -41,8 +50,8 @@ void Planner::place_and_visit() {
     if (needed_.contains(id)) visit(id);
 }
 
-// Nodes whose data a step or an output reads, and those that write the extents of such data. Views and
-// lowered fusions need no shape inputs: those are known as expressions.
+// Nodes whose data a step or an output reads, and those that write the extents of such data. Views
+// and lowered fusions need no shape inputs: those are known as expressions.
 void Planner::find_needed() {
   std::set<ir::ValueId> values(graph_.outputs.begin(), graph_.outputs.end());
   std::set<ir::NodeId> writers;
@@ -51,13 +60,15 @@ void Planner::find_needed() {
     std::set<std::string> symbols;
     for (const Expr& d : graph_.value(v).shape) d.collect_symbols(symbols);
     for (const std::string& s : symbols)
-      if (const auto writer = written.find(s); writer != written.end()) writers.insert(writer->second.node);
+      if (const auto writer = written.find(s); writer != written.end())
+        writers.insert(writer->second.node);
   };
   for (ir::ValueId v : graph_.outputs) need_extents(v);
   for (size_t i = order_.size(); i-- > 0;) {
     const ir::Node& node = graph_.node(order_[i]);
     if (!writers.contains(order_[i]) &&
-        std::none_of(node.outputs.begin(), node.outputs.end(), [&](ir::ValueId v) { return values.contains(v); }))
+        std::none_of(node.outputs.begin(), node.outputs.end(),
+                     [&](ir::ValueId v) { return values.contains(v); }))
       continue;
     needed_.insert(order_[i]);
     for (const auto* list : {&node.inputs, &node.outputs})
@@ -83,13 +94,15 @@ int Planner::add_buffer(LaidBuffer::Kind kind, const ir::Value& value, int io) {
 ir::Storage& Planner::of(ir::ValueId v) {
   ir::Storage& s = storage_[v.index];
   const ir::Value& value = graph_.value(v);
-  if (s.buffer < 0 && value.is_constant()) s = {add_buffer(LaidBuffer::Kind::constant, value), 0, row_major(value.shape)};
+  if (s.buffer < 0 && value.is_constant())
+    s = {add_buffer(LaidBuffer::Kind::constant, value), 0, row_major(value.shape)};
   return s;
 }
 
 ir::Storage Planner::fresh(const ir::Value& value, const ir::AxisOrder& order) {
   ir::Value padded = value;
-  // Rows of 16-bit elements, which only GPUs have, start at multiples of 16 bytes: 31 channels lie in 32.
+  // Rows of 16-bit elements, which only GPUs have, start at multiples of 16 bytes: 31 channels lie
+  // in 32.
   constexpr int64_t kGrain = 8;
   if (size_of(value.dtype) == 2 && order.size() >= 2) {
     Expr& row = padded.shape[static_cast<size_t>(order.back())];
@@ -112,7 +125,8 @@ bool Planner::depends_on_data(const Shape& shape) const {
 
 // ------------------------------------------------------------------ Concat
 // The value at the top of a chain of invertible views, and the storage it needs.
-std::pair<ir::ValueId, std::optional<ir::Storage>> Planner::owner_of(ir::ValueId v, ir::Storage wanted) {
+std::pair<ir::ValueId, std::optional<ir::Storage>> Planner::owner_of(ir::ValueId v,
+                                                                     ir::Storage wanted) {
   for (;;) {
     const ir::Node* producer = graph_.producer(v);
     if (!producer || !ir::is_view(graph_, *producer)) return {v, wanted};
@@ -128,7 +142,8 @@ bool Planner::may_write(ir::ValueId v, const ir::Storage& s) {
   if (!producer || storage_[v.index].buffer >= 0) return false;
   // An extent that the data of another input give may not be known yet when this one is written.
   if (depends_on_data(s.offset) || depends_on_data(s.strides)) return false;
-  if (!producer->is_fusion()) return true;  // Concat plans on; the other steps write through any strides
+  if (!producer->is_fusion())
+    return true;  // Concat plans on; the other steps write through any strides
   const auto& outputs = lowered_.at(graph_.value(v).producer).outputs;
   for (const LoweredOperand& out : outputs)
     if (producer->outputs[static_cast<size_t>(out.io)] == v) return dense_enough(out, v, s);
@@ -136,13 +151,15 @@ bool Planner::may_write(ir::ValueId v, const ir::Storage& s) {
 }
 
 size_t Planner::concat_axis(const ir::Node& node) const {
-  return static_cast<size_t>(normalize_axis(node.attrs.integer("axis"), graph_.value(node.outputs[0]).rank(), "axis"));
+  return static_cast<size_t>(
+      normalize_axis(node.attrs.integer("axis"), graph_.value(node.outputs[0]).rank(), "axis"));
 }
 
 void Planner::plan_concat(const ir::Node& node) {
   const ir::ValueId out = node.outputs[0];
   if (storage_[out.index].buffer < 0)
-    place(out, fresh(graph_.value(out), best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
+    place(out, fresh(graph_.value(out),
+                     best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
   ir::Storage window = of(out);
   const size_t axis = concat_axis(node);
   std::set<ir::ValueId> claimed;
@@ -198,7 +215,8 @@ void Planner::visit_view(const ir::Node& node) {
     if (!out.valid() || (users_[out.index].empty() && !graph_.is_output(out))) continue;
     auto s = ir::view_storage(graph_, node, i, of(node.inputs[0]));
     if (!s) {  // the elements must move: row-major memory takes any Reshape
-      const ir::Storage dense = in_order(node.inputs[0], ir::natural_order(graph_.value(node.inputs[0]).rank()));
+      const ir::Storage dense =
+          in_order(node.inputs[0], ir::natural_order(graph_.value(node.inputs[0]).rank()));
       s = ir::view_storage(graph_, node, i, dense);
       require(s.has_value(), Code::internal, "'{}' is no view of dense memory", node.name);
     }
@@ -220,7 +238,8 @@ void Planner::visit_concat(const ir::Node& node) {
   const size_t axis = concat_axis(node);
   for (ir::ValueId in : node.inputs) {
     const ir::Storage& have = of(in);
-    if (!(have.buffer == window.buffer && have.offset == window.offset && equal_strides(graph_.value(in).shape, have.strides, window.strides)))
+    if (!(have.buffer == window.buffer && have.offset == window.offset &&
+          equal_strides(graph_.value(in).shape, have.strides, window.strides)))
       emit_copy(in, have, window);
     window.offset += graph_.value(in).shape[axis] * window.strides[axis];
   }
@@ -233,9 +252,12 @@ Shape strides_of(const LoweredOperand& operand, const ir::Storage& s) {
   Shape out(operand.axes.size());
   for (size_t i = operand.axes.size(); i-- > 0;) {
     const bool last = i + 1 == operand.axes.size();
-    if (operand.dims[i].is(1)) out[i] = last ? Expr(1) : out[i + 1] * operand.dims[i + 1];
-    else if (operand.axes[i] < 0) out[i] = 0;
-    else out[i] = s.strides[static_cast<size_t>(operand.axes[i])];
+    if (operand.dims[i].is(1))
+      out[i] = last ? Expr(1) : out[i + 1] * operand.dims[i + 1];
+    else if (operand.axes[i] < 0)
+      out[i] = 0;
+    else
+      out[i] = s.strides[static_cast<size_t>(operand.axes[i])];
   }
   return out;
 }
@@ -252,7 +274,8 @@ void Planner::visit_fusion(ir::NodeId id, const ir::Node& node) {
     const LoweredOperand& operand = lowered.inputs[i];
     if (operand.io < 0 || operand.packed) {
       step.inputs.emplace_back();
-      step.input_values.push_back(operand.io < 0 ? ir::kNoValue : node.inputs[static_cast<size_t>(operand.io)]);
+      step.input_values.push_back(operand.io < 0 ? ir::kNoValue
+                                                 : node.inputs[static_cast<size_t>(operand.io)]);
       lowered.problem.inputs[i].strides = row_major(operand.dims);
       continue;
     }
@@ -311,13 +334,16 @@ void Planner::finish_output(size_t index) {
   const ir::Value& value = graph_.value(v);
   const ir::Storage s = of(v);
   LaidBuffer& buffer = buffers_[static_cast<size_t>(s.buffer)];
-  const bool whole = s.offset.is(0) && ir::is_row_major(value.shape, s.strides) && buffer.elements == element_count(value.shape);
+  const bool whole = s.offset.is(0) && ir::is_row_major(value.shape, s.strides) &&
+                     buffer.elements == element_count(value.shape);
   if (whole && buffer.kind == LaidBuffer::Kind::arena) {
     buffer.kind = LaidBuffer::Kind::output;
     buffer.io = static_cast<int>(index);
     return;
   }
-  emit_copy(v, s, {add_buffer(LaidBuffer::Kind::output, value, static_cast<int>(index)), 0, row_major(value.shape)});
+  emit_copy(v, s,
+            {add_buffer(LaidBuffer::Kind::output, value, static_cast<int>(index)), 0,
+             row_major(value.shape)});
 }
 
 Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused) {

@@ -8,12 +8,13 @@
 
 namespace vitrail {
 
-/// Lays out one graph: the model's, or the body of an If or Loop (with a planner of its own, over the
-/// same buffers). Three files: planner.cc has the values and steps, planner_order.cc the axis orders
-/// and what they cost, planner_control.cc the bodies.
+/// Lays out one graph: the model's, or the body of an If or Loop (with a planner of its own, over
+/// the same buffers). Three files: planner.cc has the values and steps, planner_order.cc the axis
+/// orders and what they cost, planner_control.cc the bodies.
 class Planner {
  public:
-  Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused, std::vector<LaidBuffer>& buffers);
+  Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
+          std::vector<LaidBuffer>& buffers);
 
   std::vector<LaidStep> run();
 
@@ -58,7 +59,8 @@ class Planner {
     std::vector<LaidValue> outputs;
   };
   /// Lays out a body whose inputs lie at `inputs`; output i is left at targets[i] where given.
-  Body lay_out_body(ir::Graph& body, const std::vector<ir::Storage>& inputs, const std::vector<std::optional<ir::Storage>>& targets);
+  Body lay_out_body(ir::Graph& body, const std::vector<ir::Storage>& inputs,
+                    const std::vector<std::optional<ir::Storage>>& targets);
   void aim_outputs(const std::vector<std::optional<ir::Storage>>& targets);
   LaidStep control_step(ir::NodeId id, const ir::Node& node, LaidStep::Kind kind);
 

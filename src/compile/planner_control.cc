@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// If and Loop: their bodies are laid out over the same buffers, reading outer values where they lie.
+// If and Loop: their bodies are laid out over the same buffers, reading outer values where they
+// lie.
 #include "compile/planner.h"
 
 namespace vitrail {
@@ -13,7 +14,8 @@ LaidStep Planner::control_step(ir::NodeId id, const ir::Node& node, LaidStep::Ki
   for (ir::ValueId out : node.outputs) {
     if (!out.valid()) continue;
     if (storage_[out.index].buffer < 0)
-      place(out, fresh(graph_.value(out), best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
+      place(out, fresh(graph_.value(out),
+                       best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
     step.outputs.push_back(of(out));
     step.output_values.push_back(out);
   }
@@ -63,7 +65,8 @@ void Planner::visit_if(ir::NodeId id, const ir::Node& node) {
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const ir::ValueId out = node.outputs[i];
     bool same = out.valid();
-    for (const auto& body : node.bodies) same = same && body->value(body->outputs[i]).shape == graph_.value(out).shape;
+    for (const auto& body : node.bodies)
+      same = same && body->value(body->outputs[i]).shape == graph_.value(out).shape;
     targets.push_back(same ? std::optional(of(out)) : std::nullopt);
   }
   for (const auto& body : node.bodies) {
@@ -78,17 +81,20 @@ void Planner::visit_if(ir::NodeId id, const ir::Node& node) {
   steps_.push_back(std::move(step));
 }
 
-// Carried values have memory of their own inside the body: the runtime hands them over between rounds.
+// Carried values have memory of their own inside the body: the runtime hands them over between
+// rounds.
 void Planner::visit_loop(ir::NodeId id, const ir::Node& node) {
   LaidStep step = control_step(id, node, LaidStep::Kind::loop);
-  require(step.outputs.size() == node.outputs.size(), Code::internal, "Loop '{}' has absent outputs", printable(node.name));
+  require(step.outputs.size() == node.outputs.size(), Code::internal,
+          "Loop '{}' has absent outputs", printable(node.name));
   const auto carried = static_cast<size_t>(node.attrs.integer("carried"));
   ir::Graph& body = *node.bodies[0];
   const auto users = body.users();
   std::vector<LaidValue> block_inputs;
   std::vector<ir::Storage> inputs;
   for (size_t i = 0; i < body.inputs.size(); ++i) {
-    const ir::ValueId outer = i < node.inputs.size() ? node.inputs[i] : ir::kNoValue, v = body.inputs[i];
+    const ir::ValueId outer = i < node.inputs.size() ? node.inputs[i] : ir::kNoValue,
+                      v = body.inputs[i];
     if (i < 2 + carried) {
       step.inputs.push_back(outer.valid() ? of(outer) : ir::Storage{});
       step.input_values.push_back(outer);
@@ -99,7 +105,8 @@ void Planner::visit_loop(ir::NodeId id, const ir::Node& node) {
     }
     // The round's number and the condition may be read by nothing.
     const bool read = i >= 2 || !users[v.index].empty() || body.is_output(v);
-    inputs.push_back(read ? fresh(body.value(v), ir::natural_order(body.value(v).rank())) : ir::Storage{});
+    inputs.push_back(read ? fresh(body.value(v), ir::natural_order(body.value(v).rank()))
+                          : ir::Storage{});
     block_inputs.push_back(read ? LaidValue{v, inputs.back()} : LaidValue{});
   }
   Body laid = lay_out_body(body, inputs, {});

@@ -18,7 +18,8 @@ ir::AxisOrder moved_last(ir::AxisOrder axes, int last) {
 std::optional<int64_t> known(const Expr& e, const Bindings& opt) {
   std::set<std::string> symbols;
   e.collect_symbols(symbols);
-  const bool all = std::all_of(symbols.begin(), symbols.end(), [&](const std::string& s) { return opt.contains(s); });
+  const bool all = std::all_of(symbols.begin(), symbols.end(),
+                               [&](const std::string& s) { return opt.contains(s); });
   return all ? std::optional(e.eval(opt)) : std::nullopt;
 }
 
@@ -33,7 +34,8 @@ double Planner::bytes_of(ir::ValueId v) const {
 
 // Bytes copied downstream when v has these strides.
 double Planner::cost(ir::ValueId v, const ir::Storage& s, int depth) {
-  double total = graph_.is_output(v) && !ir::is_row_major(graph_.value(v).shape, s.strides) ? bytes_of(v) : 0;
+  double total =
+      graph_.is_output(v) && !ir::is_row_major(graph_.value(v).shape, s.strides) ? bytes_of(v) : 0;
   if (depth > 16) return total;
   std::set<ir::NodeId> seen;
   for (ir::NodeId id : users_[v.index]) {
@@ -48,20 +50,23 @@ double Planner::cost(ir::ValueId v, const ir::Storage& s, int depth) {
     } else if (node.is_fusion()) {
       const auto found = lowered_.find(id);
       for (const LoweredOperand& in : found->second.inputs)
-        if (in.io >= 0 && node.inputs[static_cast<size_t>(in.io)] == v && !dense_enough(in, v, s)) total += bytes_of(v);
+        if (in.io >= 0 && node.inputs[static_cast<size_t>(in.io)] == v && !dense_enough(in, v, s))
+          total += bytes_of(v);
     }
   }
   return total;
 }
 
-bool Planner::dense_enough(const LoweredOperand& operand, ir::ValueId v, const ir::Storage& s) const {
+bool Planner::dense_enough(const LoweredOperand& operand, ir::ValueId v,
+                           const ir::Storage& s) const {
   if (operand.innermost < 0) return true;
   const auto axis = static_cast<size_t>(operand.innermost);
   return graph_.value(v).shape[axis].is(1) || s.strides[axis].is(1);
 }
 
 // Orders worth trying for v, the default first: what its readers' Transposes want.
-std::vector<ir::AxisOrder> Planner::candidates(ir::ValueId v, ir::AxisOrder preferred, int innermost) {
+std::vector<ir::AxisOrder> Planner::candidates(ir::ValueId v, ir::AxisOrder preferred,
+                                               int innermost) {
   std::vector<ir::AxisOrder> out = {std::move(preferred)};
   const size_t rank = graph_.value(v).rank();
   const auto add = [&](const ir::AxisOrder& order) {
@@ -104,10 +109,15 @@ ir::AxisOrder Planner::order_like(const LaidStep& step, ir::ValueId v) const {
   const Shape& shape = graph_.value(v).shape;
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     const ir::ValueId in = step.input_values[i];
-    if (!in.valid() || graph_.value(in).shape != shape || step.inputs[i].strides.size() != shape.size()) continue;
+    if (!in.valid() || graph_.value(in).shape != shape ||
+        step.inputs[i].strides.size() != shape.size())
+      continue;
     ir::AxisOrder order = ir::natural_order(shape.size());
-    const auto stride = [&](int axis) { return known(step.inputs[i].strides[static_cast<size_t>(axis)], opt_).value_or(0); };
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return stride(a) > stride(b); });
+    const auto stride = [&](int axis) {
+      return known(step.inputs[i].strides[static_cast<size_t>(axis)], opt_).value_or(0);
+    };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return stride(a) > stride(b); });
     return order;
   }
   return ir::natural_order(shape.size());

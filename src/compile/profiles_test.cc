@@ -27,7 +27,8 @@ std::shared_ptr<const Plan> built(std::vector<Set> sets) {
   return std::make_shared<const Plan>(build_plan(ir::parse(kNet), options, report));
 }
 std::shared_ptr<const Plan> two_sets() {
-  return built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}}, Set{{"x", {{16, 3, 64}, {16, 3, 64}, {32, 3, 64}}}}});
+  return built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}},
+                Set{{"x", {{16, 3, 64}, {16, 3, 64}, {32, 3, 64}}}}});
 }
 
 std::string error_at(Executor& e, int64_t n, int64_t h) {
@@ -43,8 +44,11 @@ std::string error_at(Executor& e, int64_t n, int64_t h) {
 
 TEST(Profiles, AnInputFitsOneOfTheSets) {
   Executor e(two_sets(), {.threads = 1});
-  for (auto [n, h] : {std::pair{1, 8}, {4, 32}, {16, 64}, {32, 64}}) EXPECT_EQ(error_at(e, n, h), "");
-  EXPECT_THAT(error_at(e, 8, 64), HasSubstr("dimension 0 (N) is 8; the plan allows H 8..32, N 1..4; or H 64..64, N 16..32"));
+  for (auto [n, h] : {std::pair{1, 8}, {4, 32}, {16, 64}, {32, 64}})
+    EXPECT_EQ(error_at(e, n, h), "");
+  EXPECT_THAT(
+      error_at(e, 8, 64),
+      HasSubstr("dimension 0 (N) is 8; the plan allows H 8..32, N 1..4; or H 64..64, N 16..32"));
   EXPECT_THAT(error_at(e, 4, 64), HasSubstr("is"));
   EXPECT_THAT(error_at(e, 2, 40), HasSubstr("dimension 2 (H) is 40"));
   EXPECT_THAT(error_at(e, 64, 64), HasSubstr("dimension 0 (N) is 64"));
@@ -53,12 +57,15 @@ TEST(Profiles, AnInputFitsOneOfTheSets) {
 TEST(Profiles, EachOptIsTuned) {
   const auto points = tuned_points(*two_sets());
   for (const Bindings& opt : {Bindings{{"N", 2}, {"H", 16}}, Bindings{{"N", 16}, {"H", 64}}})
-    EXPECT_TRUE(std::any_of(points.begin(), points.end(), [&](const TunedPoint& p) { return p.at == opt; }));
+    EXPECT_TRUE(std::any_of(points.begin(), points.end(),
+                            [&](const TunedPoint& p) { return p.at == opt; }));
 }
 
 TEST(Profiles, SetsMustAgreeOnInputs) {
   EXPECT_THROW(built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}}, Set{}}), Error);
-  EXPECT_THROW(built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}}, Set{{"x", {{1, 3}, {2, 3}, {4, 3}}}}}), Error);
+  EXPECT_THROW(built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}},
+                      Set{{"x", {{1, 3}, {2, 3}, {4, 3}}}}}),
+               Error);
 }
 
 TEST(Profiles, APlanRemembersItsSets) {

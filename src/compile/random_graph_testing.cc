@@ -16,10 +16,13 @@ RandomGraph Maker::run(int steps) {
   for (int i = 0; i < steps; ++i) step();
   const auto users = g_->users();
   for (const Item& item : pool_)
-    if (users[item.id.index].empty() && g_->producer(item.id) && !g_->is_output(item.id)) g_->outputs.push_back(item.id);
+    if (users[item.id.index].empty() && g_->producer(item.id) && !g_->is_output(item.id))
+      g_->outputs.push_back(item.id);
   // What models do too: a value twice, an input or a constant as an output.
-  if (chance(5) && !g_->outputs.empty()) g_->outputs.push_back(g_->op("Identity", {g_->outputs[0]}));
-  if (chance(3)) g_->outputs.push_back(chance(50) ? g_->op("Identity", {g_->inputs[0]}) : g_->inputs[0]);
+  if (chance(5) && !g_->outputs.empty())
+    g_->outputs.push_back(g_->op("Identity", {g_->outputs[0]}));
+  if (chance(3))
+    g_->outputs.push_back(chance(50) ? g_->op("Identity", {g_->inputs[0]}) : g_->inputs[0]);
   if (chance(3)) g_->outputs.push_back(constant({2, 3}));
   if (g_->outputs.empty()) g_->outputs = {g_->op("Relu", {pool_[0].id})};
   return std::move(made_);
@@ -41,9 +44,14 @@ void Maker::add_inputs() {
     const int64_t c = one_of<int64_t>({1, 3, 4, 7, 8, 12, 16, 31});
     Shape dims;
     switch (pick(0, 3)) {
-      case 0: dims = {n, h, c}; break;
-      case 1: dims = {h, c}; break;
-      default: dims = {n, c, h, w};
+      case 0:
+        dims = {n, h, c};
+        break;
+      case 1:
+        dims = {h, c};
+        break;
+      default:
+        dims = {n, c, h, w};
     }
     const ir::ValueId v = g_->add_input("x" + std::to_string(i), DType::f32, dims);
     ShapeRange range;
@@ -61,14 +69,16 @@ void Maker::add_inputs() {
 Maker::Item Maker::any() {
   // Mostly what is new, so that chains grow; sometimes anything.
   const auto size = static_cast<int64_t>(pool_.size());
-  return pool_[static_cast<size_t>(chance(60) ? std::max<int64_t>(0, size - pick(1, 2)) : pick(0, size - 1))];
+  return pool_[static_cast<size_t>(chance(60) ? std::max<int64_t>(0, size - pick(1, 2))
+                                              : pick(0, size - 1))];
 }
 std::optional<Maker::Item> Maker::of_rank(size_t wanted) {
   std::vector<Item> found;
   for (const Item& item : pool_)
     if (rank(item.id) == wanted) found.push_back(item);
   if (found.empty()) return {};
-  return found[static_cast<size_t>(chance(60) ? static_cast<int64_t>(found.size()) - 1 : pick(0, static_cast<int64_t>(found.size()) - 1))];
+  return found[static_cast<size_t>(chance(60) ? static_cast<int64_t>(found.size()) - 1
+                                              : pick(0, static_cast<int64_t>(found.size()) - 1))];
 }
 ir::ValueId Maker::constant(const Dims& dims, double low, double high) {
   return g_->add_constant("c", random_tensor(DType::f32, dims, random_(), low, high));
@@ -76,15 +86,17 @@ ir::ValueId Maker::constant(const Dims& dims, double low, double high) {
 void Maker::keep(ir::ValueId v, bool exact) {
   std::set<std::string> used;
   for (const Expr& d : shape(v)) d.collect_symbols(used);
-  if (std::any_of(used.begin(), used.end(), [&](const std::string& s) { return !min_.contains(s); })) {
-    // An extent of the data: most ops above need to know theirs. One more op, then an output, or a sum
-    // that has no such extent.
+  if (std::any_of(used.begin(), used.end(),
+                  [&](const std::string& s) { return !min_.contains(s); })) {
+    // An extent of the data: most ops above need to know theirs. One more op, then an output, or a
+    // sum that has no such extent.
     if (depth_ > 0) return;
     g_->outputs.push_back(g_->op(chance(50) ? "Tanh" : "Relu", {v}));
     if (chance(50)) return;
     Ints axes(rank(v));
     for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
-    v = g_->op("ReduceSum", {g_->op("Mul", {v, scalar(0.01F)}), ints(axes)}, {{"keepdims", int64_t{1}}});
+    v = g_->op("ReduceSum", {g_->op("Mul", {v, scalar(0.01F)}), ints(axes)},
+               {{"keepdims", int64_t{1}}});
     exact = false;
   }
   if (most_elements(v) <= kMostElements && rank(v) <= 6) pool_.push_back({v, exact});
@@ -94,14 +106,36 @@ void Maker::step() {
   using Op = bool (Maker::*)();
   // How often each is tried.
   static constexpr std::pair<Op, int> kOps[] = {
-      {&Maker::unary, 6},      {&Maker::binary, 8},           {&Maker::with_constant, 8}, {&Maker::activation, 4},
-      {&Maker::transpose, 8},  {&Maker::reshape, 8},          {&Maker::reshape_by_shape, 3}, {&Maker::squeeze, 2},
-      {&Maker::concat, 6},     {&Maker::slice, 6},            {&Maker::split, 3},         {&Maker::expand, 2},
-      {&Maker::gather, 3},     {&Maker::pad, 3},              {&Maker::conv, 8},          {&Maker::conv_transpose, 2},
-      {&Maker::pool, 4},       {&Maker::resize, 3},           {&Maker::matmul, 8},        {&Maker::product_of_values, 4},
-      {&Maker::attention, 3},  {&Maker::softmax, 4},          {&Maker::layer_norm, 5},    {&Maker::other_norm, 3},
-      {&Maker::reduce, 4},     {&Maker::select, 2},           {&Maker::quantize, 2},      {&Maker::data_extent, 2},
-      {&Maker::branch, 2},     {&Maker::loop, 2},
+      {&Maker::unary, 6},
+      {&Maker::binary, 8},
+      {&Maker::with_constant, 8},
+      {&Maker::activation, 4},
+      {&Maker::transpose, 8},
+      {&Maker::reshape, 8},
+      {&Maker::reshape_by_shape, 3},
+      {&Maker::squeeze, 2},
+      {&Maker::concat, 6},
+      {&Maker::slice, 6},
+      {&Maker::split, 3},
+      {&Maker::expand, 2},
+      {&Maker::gather, 3},
+      {&Maker::pad, 3},
+      {&Maker::conv, 8},
+      {&Maker::conv_transpose, 2},
+      {&Maker::pool, 4},
+      {&Maker::resize, 3},
+      {&Maker::matmul, 8},
+      {&Maker::product_of_values, 4},
+      {&Maker::attention, 3},
+      {&Maker::softmax, 4},
+      {&Maker::layer_norm, 5},
+      {&Maker::other_norm, 3},
+      {&Maker::reduce, 4},
+      {&Maker::select, 2},
+      {&Maker::quantize, 2},
+      {&Maker::data_extent, 2},
+      {&Maker::branch, 2},
+      {&Maker::loop, 2},
   };
   int total = 0;
   for (const auto& [op, weight] : kOps) total += weight;
@@ -116,7 +150,8 @@ void Maker::step() {
 // ------------------------------------------------------------------ elementwise
 bool Maker::unary() {
   const Item x = any();
-  const char* op = one_of({"Relu", "Sigmoid", "Tanh", "Erf", "Abs", "Neg", "Softplus", "HardSwish", "Exp", "Sqrt", "Reciprocal", "Identity"});
+  const char* op = one_of({"Relu", "Sigmoid", "Tanh", "Erf", "Abs", "Neg", "Softplus", "HardSwish",
+                           "Exp", "Sqrt", "Reciprocal", "Identity"});
   ir::ValueId v = x.id;
   const std::string name = op;
   if (name == "Exp") v = g_->op("Tanh", {v});
@@ -134,9 +169,12 @@ bool Maker::binary() {
     if (!(p == q) && !p.is(1) && !q.is(1)) return false;
   }
   const std::string op = one_of({"Add", "Sub", "Mul", "Max", "Min", "Div", "Sum"});
-  if (op == "Mul") keep(g_->op("Mul", {a, g_->op("Tanh", {b})}));
-  else if (op == "Div") keep(g_->op("Div", {a, g_->op("Add", {g_->op("Abs", {b}), scalar(0.5F)})}));
-  else keep(g_->op(op, {a, b}));
+  if (op == "Mul")
+    keep(g_->op("Mul", {a, g_->op("Tanh", {b})}));
+  else if (op == "Div")
+    keep(g_->op("Div", {a, g_->op("Add", {g_->op("Abs", {b}), scalar(0.5F)})}));
+  else
+    keep(g_->op(op, {a, b}));
   return true;
 }
 
@@ -145,7 +183,8 @@ bool Maker::with_constant() {
   const Shape x = shape(a);
   Dims dims;
   switch (pick(0, 3)) {
-    case 0: break;
+    case 0:
+      break;
     case 1:
       if (x.empty() || !x.back().is_constant()) return false;
       dims = {x.back().constant()};
@@ -179,10 +218,18 @@ bool Maker::activation() {
       keep(g_->op("Mul", {g_->op("Mul", {x, g_->op("Add", {erf, scalar(1)})}), scalar(0.5F)}));
       break;
     }
-    case 1: keep(g_->op("Mul", {x, g_->op("Sigmoid", {chance(50) ? x : g_->op("Mul", {x, scalar(1.702F)})})})); break;
-    case 2: keep(g_->op("LeakyRelu", {x}, {{"alpha", 0.1}})); break;
-    case 3: keep(g_->op("Clip", {x, scalar(-0.5F), scalar(0.75F)})); break;
-    default: keep(g_->op("Gelu", {x}, {{"approximate", std::string(chance(50) ? "tanh" : "none")}}));
+    case 1:
+      keep(g_->op("Mul",
+                  {x, g_->op("Sigmoid", {chance(50) ? x : g_->op("Mul", {x, scalar(1.702F)})})}));
+      break;
+    case 2:
+      keep(g_->op("LeakyRelu", {x}, {{"alpha", 0.1}}));
+      break;
+    case 3:
+      keep(g_->op("Clip", {x, scalar(-0.5F), scalar(0.75F)}));
+      break;
+    default:
+      keep(g_->op("Gelu", {x}, {{"approximate", std::string(chance(50) ? "tanh" : "none")}}));
   }
   return true;
 }
@@ -194,10 +241,13 @@ bool Maker::transpose() {
   if (r < 2) return false;
   Ints perm(r);
   for (size_t i = 0; i < r; ++i) perm[i] = static_cast<int64_t>(i);
-  if (chance(40)) std::swap(perm[r - 1], perm[r - 2]);
-  else if (r == 4 && chance(50)) perm = chance(50) ? Ints{0, 2, 3, 1} : Ints{0, 3, 1, 2};
+  if (chance(40))
+    std::swap(perm[r - 1], perm[r - 2]);
+  else if (r == 4 && chance(50))
+    perm = chance(50) ? Ints{0, 2, 3, 1} : Ints{0, 3, 1, 2};
   else
-    for (size_t i = r; i-- > 1;) std::swap(perm[i], perm[static_cast<size_t>(pick(0, static_cast<int64_t>(i)))]);
+    for (size_t i = r; i-- > 1;)
+      std::swap(perm[i], perm[static_cast<size_t>(pick(0, static_cast<int64_t>(i)))]);
   keep(g_->op("Transpose", {x.id}, {{"perm", perm}}), x.exact);
   return true;
 }
@@ -218,7 +268,8 @@ bool Maker::reshape() {
     bool free = false;
     for (int64_t i = 0; i < r; ++i) {
       if (i == at + 1) continue;
-      const Expr e = i == at ? s[static_cast<size_t>(i)] * s[static_cast<size_t>(i + 1)] : s[static_cast<size_t>(i)];
+      const Expr e = i == at ? s[static_cast<size_t>(i)] * s[static_cast<size_t>(i + 1)]
+                             : s[static_cast<size_t>(i)];
       const auto n = number(e, i, i < at);
       if (*n == -1 && free) return false;
       free |= *n == -1;
@@ -247,21 +298,29 @@ bool Maker::reshape() {
   return true;
 }
 
-// Shape, Gather, Concat, Reshape: [a, b, c..] -> [a, b * c, ..] or back to the shape of another value.
+// Shape, Gather, Concat, Reshape: [a, b, c..] -> [a, b * c, ..] or back to the shape of another
+// value.
 bool Maker::reshape_by_shape() {
   const Item x = any();
   const size_t r = rank(x.id);
   if (r < 2) return false;
   const ir::ValueId sizes = g_->op("Shape", {x.id});
-  const auto extent = [&](int64_t axis) { return g_->op("Gather", {sizes, ints({axis})}, {{"axis", int64_t{0}}}); };
+  const auto extent = [&](int64_t axis) {
+    return g_->op("Gather", {sizes, ints({axis})}, {{"axis", int64_t{0}}});
+  };
   if (chance(50)) {
-    keep(g_->op("Reshape", {x.id, g_->op("Concat", {extent(0), ints({-1})}, {{"axis", int64_t{0}}})}), x.exact);
+    keep(g_->op("Reshape",
+                {x.id, g_->op("Concat", {extent(0), ints({-1})}, {{"axis", int64_t{0}}})}),
+         x.exact);
   } else {
     const auto last = static_cast<int64_t>(r) - 1;
     std::vector<ir::ValueId> parts;
     for (int64_t i = 0; i < last - 1; ++i) parts.push_back(extent(i));
     parts.push_back(g_->op("Mul", {extent(last - 1), extent(last)}));
-    keep(g_->op("Reshape", {x.id, parts.size() == 1 ? parts[0] : g_->op("Concat", parts, {{"axis", int64_t{0}}})}), x.exact);
+    keep(g_->op("Reshape",
+                {x.id,
+                 parts.size() == 1 ? parts[0] : g_->op("Concat", parts, {{"axis", int64_t{0}}})}),
+         x.exact);
   }
   return true;
 }
@@ -287,10 +346,13 @@ bool Maker::concat() {
   std::vector<ir::ValueId> parts = {x.id};
   bool exact = x.exact;
   for (const Item& other : pool_) {
-    if (parts.size() >= 3 || other.id == x.id || static_cast<int64_t>(rank(other.id)) != r || !chance(60)) continue;
+    if (parts.size() >= 3 || other.id == x.id || static_cast<int64_t>(rank(other.id)) != r ||
+        !chance(60))
+      continue;
     bool fits = true;
     for (int64_t i = 0; i < r; ++i)
-      fits = fits && (i == axis || shape(other.id)[static_cast<size_t>(i)] == shape(x.id)[static_cast<size_t>(i)]);
+      fits = fits && (i == axis || shape(other.id)[static_cast<size_t>(i)] ==
+                                       shape(x.id)[static_cast<size_t>(i)]);
     if (!fits) continue;
     parts.push_back(other.id);
     exact = exact && other.exact;
@@ -305,12 +367,17 @@ bool Maker::slice() {
   const Item x = any();
   const Shape s = shape(x.id);
   if (s.empty()) return false;
-  const int64_t axis = pick(0, static_cast<int64_t>(s.size()) - 1), n = least(s[static_cast<size_t>(axis)]);
+  const int64_t axis = pick(0, static_cast<int64_t>(s.size()) - 1),
+                n = least(s[static_cast<size_t>(axis)]);
   if (n < 2) return false;
-  const int64_t start = pick(0, n - 1), end = chance(50) ? INT64_MAX : pick(start + 1, n), step = chance(70) ? 1 : pick(2, 3);
-  if (chance(12)) keep(g_->op("Slice", {x.id, ints({-1}), ints({INT64_MIN}), ints({axis}), ints({-1})}), x.exact);
-  else if (chance(20)) keep(g_->op("Slice", {x.id, ints({-pick(1, n)}), ints({INT64_MAX}), ints({axis})}), x.exact);
-  else keep(g_->op("Slice", {x.id, ints({start}), ints({end}), ints({axis}), ints({step})}), x.exact);
+  const int64_t start = pick(0, n - 1), end = chance(50) ? INT64_MAX : pick(start + 1, n),
+                step = chance(70) ? 1 : pick(2, 3);
+  if (chance(12))
+    keep(g_->op("Slice", {x.id, ints({-1}), ints({INT64_MIN}), ints({axis}), ints({-1})}), x.exact);
+  else if (chance(20))
+    keep(g_->op("Slice", {x.id, ints({-pick(1, n)}), ints({INT64_MAX}), ints({axis})}), x.exact);
+  else
+    keep(g_->op("Slice", {x.id, ints({start}), ints({end}), ints({axis}), ints({step})}), x.exact);
   return true;
 }
 
@@ -320,8 +387,9 @@ bool Maker::split() {
   for (size_t i = 0; i < s.size(); ++i) {
     if (!s[i].is_constant() || s[i].constant() < 2 || !chance(60)) continue;
     const int64_t first = pick(1, s[i].constant() - 1);
-    const ir::NodeId node = g_->add_node(*find_op("", "Split"), {x.id, ints({first, s[i].constant() - first})},
-                                         {{"axis", static_cast<int64_t>(i)}}, {}, 2);
+    const ir::NodeId node =
+        g_->add_node(*find_op("", "Split"), {x.id, ints({first, s[i].constant() - first})},
+                     {{"axis", static_cast<int64_t>(i)}}, {}, 2);
     const auto outputs = g_->node(node).outputs;
     keep(outputs[0], x.exact);
     if (chance(70)) keep(outputs[1], x.exact);
@@ -354,9 +422,12 @@ bool Maker::gather() {
   const Item x = any();
   const Shape s = shape(x.id);
   if (s.empty()) return false;
-  const int64_t axis = pick(0, static_cast<int64_t>(s.size()) - 1), n = least(s[static_cast<size_t>(axis)]);
+  const int64_t axis = pick(0, static_cast<int64_t>(s.size()) - 1),
+                n = least(s[static_cast<size_t>(axis)]);
   if (n < 1) return false;
-  const ir::ValueId index = chance(50) ? g_->add_constant("i", Tensor::scalar<int64_t>(pick(-n, n - 1))) : ints({pick(0, n - 1), pick(-n, n - 1), 0});
+  const ir::ValueId index = chance(50)
+                                ? g_->add_constant("i", Tensor::scalar<int64_t>(pick(-n, n - 1)))
+                                : ints({pick(0, n - 1), pick(-n, n - 1), 0});
   keep(g_->op("Gather", {x.id, index}, {{"axis", axis}}), x.exact);
   return true;
 }
@@ -367,7 +438,8 @@ bool Maker::pad() {
   const std::string mode = one_of({"constant", "constant", "reflect", "edge"});
   const Shape s = shape(x->id);
   if (least(s[2]) < 3 || least(s[3]) < 3) return false;
-  const Ints pads = {0, mode == "constant" ? pick(0, 1) : 0, pick(0, 2), pick(0, 2), 0, 0, pick(0, 2), pick(0, 2)};
+  const Ints pads = {
+      0, mode == "constant" ? pick(0, 1) : 0, pick(0, 2), pick(0, 2), 0, 0, pick(0, 2), pick(0, 2)};
   keep(g_->op("Pad", {x->id, ints(pads)}, {{"mode", mode}}), x->exact);
   return true;
 }

@@ -24,7 +24,8 @@ RandomGraph make(uint64_t seed, int steps);
 /// only values that are `exact`: inputs, and what only moves their elements.
 class Maker {
  public:
-  static constexpr int64_t kMostElements = 40000;  // of one value: thousands of graphs run in minutes
+  static constexpr int64_t kMostElements =
+      40000;  // of one value: thousands of graphs run in minutes
 
   explicit Maker(uint64_t seed) : random_(seed) {}
   RandomGraph run(int steps);
@@ -37,10 +38,14 @@ class Maker {
   };
 
   // --- chance
-  int64_t pick(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1)); }
+  int64_t pick(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
   bool chance(int percent) { return pick(1, 100) <= percent; }
   template <typename T>
-  T one_of(std::initializer_list<T> list) { return list.begin()[pick(0, static_cast<int64_t>(list.size()) - 1)]; }
+  T one_of(std::initializer_list<T> list) {
+    return list.begin()[pick(0, static_cast<int64_t>(list.size()) - 1)];
+  }
 
   // --- the graph so far
   void add_inputs();
@@ -53,7 +58,10 @@ class Maker {
   int64_t most(const Expr& e) const { return e.eval(max_); }
   int64_t most_elements(ir::ValueId v) const { return element_count(shape(v)).eval(max_); }
   ir::ValueId constant(const Dims& dims, double low = -1, double high = 1);
-  ir::ValueId ints(const Ints& values) { return g_->add_constant("n", Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values)); }
+  ir::ValueId ints(const Ints& values) {
+    return g_->add_constant("n",
+                            Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values));
+  }
   ir::ValueId scalar(float value) { return g_->add_constant("s", Tensor::scalar(value)); }
   void keep(ir::ValueId v, bool exact = false);
 

@@ -20,9 +20,11 @@ int64_t round_up(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 // Numbers uniform in [-1, 1]; other types get zeros and ones, legal for booleans too.
 void fill(std::byte* to, DType dtype, int64_t bytes) {
   constexpr int64_t kPattern = 4096;
-  const Tensor pattern = is_float(dtype) ? random_tensor(dtype, {kPattern}, 1, -1, 1) : random_tensor(dtype, {kPattern}, 1, 0, 2);
+  const Tensor pattern = is_float(dtype) ? random_tensor(dtype, {kPattern}, 1, -1, 1)
+                                         : random_tensor(dtype, {kPattern}, 1, 0, 2);
   const auto whole = static_cast<int64_t>(pattern.bytes());
-  for (int64_t at = 0; at < bytes; at += whole) std::memcpy(to + at, pattern.raw(), static_cast<size_t>(std::min(whole, bytes - at)));
+  for (int64_t at = 0; at < bytes; at += whole)
+    std::memcpy(to + at, pattern.raw(), static_cast<size_t>(std::min(whole, bytes - at)));
 }
 
 }  // namespace
@@ -36,30 +38,37 @@ Stand::Window Stand::window(const BoundOperand& operand) {
   return out;
 }
 
-Stand::Stand(const BoundProblem& problem, const std::vector<Tensor>& weights, cpu::Lease& lease) : problem_(problem), lease_(lease) {
+Stand::Stand(const BoundProblem& problem, const std::vector<Tensor>& weights, cpu::Lease& lease)
+    : problem_(problem), lease_(lease) {
   int64_t varying = 0;
   const auto add = [&](Window w, std::vector<Window>& to) {
     w.at = set_bytes_;
-    require(w.bytes <= kMostBytes && (set_bytes_ += round_up(w.bytes)) <= kMostBytes, Code::resource, "operands above {} bytes", kMostBytes);
+    require(w.bytes <= kMostBytes && (set_bytes_ += round_up(w.bytes)) <= kMostBytes,
+            Code::resource, "operands above {} bytes", kMostBytes);
     to.push_back(w);
   };
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
     Window w = window(problem.inputs[i]);
     w.varies = !weights[i].defined();
-    if (w.varies) varying += w.bytes;
-    else w = {.first = 0, .bytes = static_cast<int64_t>(weights[i].bytes())};
+    if (w.varies)
+      varying += w.bytes;
+    else
+      w = {.first = 0, .bytes = static_cast<int64_t>(weights[i].bytes())};
     add(w, inputs_);
   }
   for (const BoundOperand& operand : problem.outputs) add(window(operand), outputs_);
   const int64_t caches = this_machine().l2_bytes * lease.workers();
-  sets_ = static_cast<int>(std::clamp<int64_t>(2 * caches / std::max<int64_t>(set_bytes_, 1), 1, kMostSets));
+  sets_ = static_cast<int>(
+      std::clamp<int64_t>(2 * caches / std::max<int64_t>(set_bytes_, 1), 1, kMostSets));
   touches_ = 2 * varying <= caches;
   memory_.reserve(static_cast<size_t>(set_bytes_ * sets_), "operands that kernels are timed on");
   for (int s = 0; s < sets_; ++s)
     for (size_t i = 0; i < inputs_.size(); ++i) {
       std::byte* const to = memory_.data() + s * set_bytes_ + inputs_[i].at;
-      if (inputs_[i].varies) fill(to, problem.inputs[i].dtype, inputs_[i].bytes);
-      else std::memcpy(to, weights[i].raw(), weights[i].bytes());
+      if (inputs_[i].varies)
+        fill(to, problem.inputs[i].dtype, inputs_[i].bytes);
+      else
+        std::memcpy(to, weights[i].raw(), weights[i].bytes());
     }
 }
 
@@ -91,9 +100,11 @@ double Stand::run(const CpuKernel& kernel, const Launch& launch) {
   const KernelArgs args{in.data(), out.data()};
   const auto start = std::chrono::steady_clock::now();
   lease_.parallel(launch.tasks, launch.phase_ends, [&](int64_t task, int worker) {
-    kernel.run(problem_, launch, args, task, scratch_.data() + static_cast<size_t>(worker) * stride, shared_.data());
+    kernel.run(problem_, launch, args, task, scratch_.data() + static_cast<size_t>(worker) * stride,
+               shared_.data());
   });
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 }  // namespace vitrail

@@ -14,7 +14,8 @@ namespace vitrail {
 class Stand {
  public:
   /// `weights[i]`: the content of input i (from its element 0), an undefined tensor for one that
-  /// varies, which gets numbers uniform in [-1, 1]. Throws Error(resource) for operands above 1 GiB.
+  /// varies, which gets numbers uniform in [-1, 1]. Throws Error(resource) for operands above 1
+  /// GiB.
   Stand(const BoundProblem& problem, const std::vector<Tensor>& weights, cpu::Lease& lease);
 
   /// Microseconds of one launch on the next set of operands.

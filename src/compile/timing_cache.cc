@@ -33,18 +33,22 @@ Json to_json(const Timing& t) {
 Timing timing_from(const Json& json) {
   Timing out;
   for (const Json& c : json.at("tried"))
-    out.candidates.push_back({c.at("kernel").get<std::string>(), c.at("tactic").get<Tactic>(), c.at("us").get<double>()});
+    out.candidates.push_back({c.at("kernel").get<std::string>(), c.at("tactic").get<Tactic>(),
+                              c.at("us").get<double>()});
   out.winner = json.at("winner").get<size_t>();
   out.unstable = json.value("unstable", "");
-  require(out.winner < out.candidates.size(), Code::bad_input, "winner {} of {}", out.winner, out.candidates.size());
+  require(out.winner < out.candidates.size(), Code::bad_input, "winner {} of {}", out.winner,
+          out.candidates.size());
   return out;
 }
 
 // An exclusive lock on a file beside the cache, which itself is replaced at each save.
 class FileLock {
  public:
-  explicit FileLock(const std::string& path) : descriptor_(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666)) {
-    require(descriptor_ >= 0 && flock(descriptor_, LOCK_EX) == 0, Code::io, "cannot lock '{}': {}", printable(path), std::strerror(errno));
+  explicit FileLock(const std::string& path)
+      : descriptor_(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666)) {
+    require(descriptor_ >= 0 && flock(descriptor_, LOCK_EX) == 0, Code::io, "cannot lock '{}': {}",
+            printable(path), std::strerror(errno));
   }
   ~FileLock() { close(descriptor_); }
   FileLock(const FileLock&) = delete;
@@ -57,17 +61,21 @@ class FileLock {
 }  // namespace
 
 std::string timing_key(const Machine& machine, int workers) {
-  return fmt::format("{}, {}, {}/{}/{} KiB, {} threads, kernels {}", machine.model, name_of(machine.isa), machine.l1_bytes >> 10,
-                     machine.l2_bytes >> 10, machine.l3_bytes >> 10, workers, kernel_revision());
+  return fmt::format("{}, {}, {}/{}/{} KiB, {} threads, kernels {}", machine.model,
+                     name_of(machine.isa), machine.l1_bytes >> 10, machine.l2_bytes >> 10,
+                     machine.l3_bytes >> 10, workers, kernel_revision());
 }
 
-TimingCache::TimingCache(std::string path, std::string key) : path_(std::move(path)), key_(std::move(key)) {
+TimingCache::TimingCache(std::string path, std::string key)
+    : path_(std::move(path)), key_(std::move(key)) {
   if (path_.empty()) return;
   const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
   std::error_code ignored;
   require(folder.empty() || std::filesystem::is_directory(folder, ignored), Code::io,
-          "timing cache '{}': its folder does not exist; make it first or name another file", printable(path_));
-  require(!std::filesystem::is_directory(path_, ignored), Code::usage, "timing cache '{}' is a folder; name a file", printable(path_));
+          "timing cache '{}': its folder does not exist; make it first or name another file",
+          printable(path_));
+  require(!std::filesystem::is_directory(path_, ignored), Code::usage,
+          "timing cache '{}' is a folder; name a file", printable(path_));
   auto all = read();
   entries_ = std::move(all[key_]);
 }
@@ -79,12 +87,14 @@ std::map<std::string, TimingCache::Entries> TimingCache::read() const {
   try {
     const std::string text = read_file(path_, kMostBytes);
     const Json json = Json::parse(text);
-    require(json.at("vitrail_timing_cache").get<int>() == kVersion, Code::bad_input, "version {}, expected {}",
-            json.at("vitrail_timing_cache").dump(), kVersion);
+    require(json.at("vitrail_timing_cache").get<int>() == kVersion, Code::bad_input,
+            "version {}, expected {}", json.at("vitrail_timing_cache").dump(), kVersion);
     for (const auto& [machine, problems] : json.at("machines").items())
-      for (const auto& [problem, timing] : problems.items()) out[machine][problem] = timing_from(timing);
+      for (const auto& [problem, timing] : problems.items())
+        out[machine][problem] = timing_from(timing);
   } catch (const std::exception& error) {
-    log_warning("timing cache '{}' is ignored and will be written anew: {}", printable(path_), printable(error.what(), 300));
+    log_warning("timing cache '{}' is ignored and will be written anew: {}", printable(path_),
+                printable(error.what(), 300));
     out.clear();
   }
   return out;
@@ -110,7 +120,9 @@ void TimingCache::save() {
     for (const auto& [machine, problems] : all)
       for (const auto& [problem, timing] : problems) machines[machine][problem] = to_json(timing);
     AtomicFile file(path_);
-    file.write(Json{{"vitrail_timing_cache", kVersion}, {"machines", std::move(machines)}}.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+    file.write(Json{{"vitrail_timing_cache", kVersion}, {"machines", std::move(machines)}}.dump(
+                   1, ' ', false, Json::error_handler_t::replace) +
+               "\n");
     file.commit();
     added_.clear();
   } catch (const Error& error) {

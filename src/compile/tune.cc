@@ -47,7 +47,8 @@ struct Job {
 std::string key_of(const BoundProblem& bound) {
   Problem fixed = *bound.problem;
   const auto set = [](std::vector<Operand>& to, const std::vector<BoundOperand>& from) {
-    for (size_t i = 0; i < to.size(); ++i) to[i].dims = to_shape(from[i].dims), to[i].strides = to_shape(from[i].strides);
+    for (size_t i = 0; i < to.size(); ++i)
+      to[i].dims = to_shape(from[i].dims), to[i].strides = to_shape(from[i].strides);
   };
   set(fixed.inputs, bound.inputs);
   set(fixed.outputs, bound.outputs);
@@ -58,25 +59,35 @@ std::string key_of(const BoundProblem& bound) {
 double estimate(const BoundProblem& bound) {
   double bytes = 0;
   for (const auto* list : {&bound.inputs, &bound.outputs})
-    for (const BoundOperand& o : *list) bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
+    for (const BoundOperand& o : *list)
+      bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
   const KernelFamily* family = find_family(bound.problem->family);
   return (family ? family->flop(bound) / 5e10 : 0) + bytes / 1e10;
 }
 
 class Tuner {
  public:
-  Tuner(Plan& plan, const TuneOptions& options, TimingCache& cache, std::vector<std::string>& account)
-      : plan_(plan), options_(options), cache_(cache), account_(account), points_(tuned_points(plan)), lease_(options.workers) {}
+  Tuner(Plan& plan, const TuneOptions& options, TimingCache& cache,
+        std::vector<std::string>& account)
+      : plan_(plan),
+        options_(options),
+        cache_(cache),
+        account_(account),
+        points_(tuned_points(plan)),
+        lease_(options.workers) {}
 
   void run() {
     collect();
     std::vector<Job*> order;
     for (auto& [key, job] : jobs_) order.push_back(&job);
-    std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) { return a->opt != b->opt ? a->opt : a->cost > b->cost; });
+    std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
+      return a->opt != b->opt ? a->opt : a->cost > b->cost;
+    });
     double total = 0, spent = 0;
     for (const Job* job : order) total += job->cost;
     const Clock::time_point start = Clock::now();
-    deadline_ = start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.budget_seconds));
+    deadline_ = start + std::chrono::duration_cast<Clock::duration>(
+                            std::chrono::duration<double>(options_.budget_seconds));
     for (Job* job : order) {
       if (!from_cache(*job)) time(*job);
       if (options_.progress) options_.progress((spent += job->cost) / std::max(total, 1e-30));
@@ -87,7 +98,8 @@ class Tuner {
     const Machine& machine = this_machine();
     plan_.tuned_isa = static_cast<int>(machine.isa);
     plan_.tuned_threads = options_.workers;
-    plan_.tuned_for = fmt::format("{}, {}, {} threads", machine.model, name_of(machine.isa), options_.workers);
+    plan_.tuned_for =
+        fmt::format("{}, {}, {} threads", machine.model, name_of(machine.isa), options_.workers);
   }
 
  private:
@@ -131,8 +143,12 @@ class Tuner {
 
   bool from_cache(Job& job) {
     const Timing* known = cache_.find(job.key);
-    const auto same = [](const TimedCandidate& a, const TimedCandidate& b) { return a.kernel == b.kernel && a.tactic == b.tactic; };
-    if (!known || !std::equal(known->candidates.begin(), known->candidates.end(), job.candidates.begin(), job.candidates.end(), same)) return false;
+    const auto same = [](const TimedCandidate& a, const TimedCandidate& b) {
+      return a.kernel == b.kernel && a.tactic == b.tactic;
+    };
+    if (!known || !std::equal(known->candidates.begin(), known->candidates.end(),
+                              job.candidates.begin(), job.candidates.end(), same))
+      return false;
     job.timing = *known;
     job.done = true;
     ++cached_;
@@ -147,9 +163,14 @@ class Tuner {
     for (size_t i = 0; i < weights.size(); ++i) weights[i] = constant_of(job.step->inputs[i]);
     std::vector<Entrant> entrants;
     for (const TimedCandidate& c : job.candidates) {
-      const CpuKernel* kernel = *std::find_if(options_.kernels.all.begin(), options_.kernels.all.end(), [&](const CpuKernel* k) { return k->name == c.kernel; });
-      const Tactic tactic = c.tactic.empty() ? kernel->tactics(job.bound, this_machine(), options_.workers).at(0) : c.tactic;
-      entrants.push_back({kernel, kernel->bind(job.bound, tactic, this_machine(), options_.workers), {}});
+      const CpuKernel* kernel =
+          *std::find_if(options_.kernels.all.begin(), options_.kernels.all.end(),
+                        [&](const CpuKernel* k) { return k->name == c.kernel; });
+      const Tactic tactic = c.tactic.empty()
+                                ? kernel->tactics(job.bound, this_machine(), options_.workers).at(0)
+                                : c.tactic;
+      entrants.push_back(
+          {kernel, kernel->bind(job.bound, tactic, this_machine(), options_.workers), {}});
     }
     try {
       Stand stand(job.bound, weights, lease_);
@@ -175,7 +196,9 @@ class Tuner {
       entrants[i].screening = std::exchange(entrants[i].times, {});
       if (i) order.push_back(i);
     }
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return median(entrants[a].screening) < median(entrants[b].screening); });
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return median(entrants[a].screening) < median(entrants[b].screening);
+    });
     finalists_ = {0};
     const double own = median(entrants[0].screening);
     for (size_t i = 0; i < std::min(order.size(), kFinalists); ++i)
@@ -185,7 +208,9 @@ class Tuner {
     for (size_t i : finalists_) last.push_back(entrants[i]);
     const Clock::time_point start = Clock::now();
     for (int done = 0; done < (slow ? 5 : kMostRounds); done += 2) {
-      if (done >= kLeastRounds && std::chrono::duration<double>(Clock::now() - start).count() > kPatience) break;
+      if (done >= kLeastRounds &&
+          std::chrono::duration<double>(Clock::now() - start).count() > kPatience)
+        break;
       if (!rounds(stand, last, 2)) return false;
     }
     for (size_t i = 0; i < finalists_.size(); ++i) entrants[finalists_[i]].times = last[i].times;
@@ -208,7 +233,8 @@ class Tuner {
   void judge(Job& job, const std::vector<Entrant>& entrants) {
     job.timing.candidates = job.candidates;
     for (size_t i = 0; i < entrants.size(); ++i)
-      job.timing.candidates[i].microseconds = median(entrants[i].times.empty() ? entrants[i].screening : entrants[i].times);
+      job.timing.candidates[i].microseconds =
+          median(entrants[i].times.empty() ? entrants[i].screening : entrants[i].times);
     std::vector<std::vector<double>> table;
     for (size_t i : finalists_) table.push_back(entrants[i].times);
     if (finalists_.size() > 1) {
@@ -216,7 +242,9 @@ class Tuner {
       job.timing.winner = finalists_[verdict.winner];
       if (verdict.runner_up) {
         const TimedCandidate& c = job.candidates[finalists_[verdict.runner_up]];
-        job.timing.unstable = fmt::format("{} was {:.0f} % faster, but the rounds spread by {:.0f} %", describe(c), verdict.gain * 100, verdict.spread * 100);
+        job.timing.unstable =
+            fmt::format("{} was {:.0f} % faster, but the rounds spread by {:.0f} %", describe(c),
+                        verdict.gain * 100, verdict.spread * 100);
       }
     }
     job.done = true;
@@ -224,7 +252,9 @@ class Tuner {
     cache_.add(job.key, job.timing);
   }
 
-  static std::string describe(const TimedCandidate& c) { return c.tactic.empty() ? c.kernel : c.kernel + " " + to_string(c.tactic); }
+  static std::string describe(const TimedCandidate& c) {
+    return c.tactic.empty() ? c.kernel : c.kernel + " " + to_string(c.tactic);
+  }
 
   Tensor constant_of(int value) const {
     if (value < 0) return {};
@@ -245,22 +275,29 @@ class Tuner {
         const Job* job = key.empty() ? nullptr : &jobs_.at(key);
         KernelChoice& choice = chosen.emplace_back();
         if (!job || job->candidates.empty()) continue;
-        const TimedCandidate& c = job->done ? job->timing.candidates[job->timing.winner] : job->candidates[0];
-        choice = {.when = {}, .kernel = c.kernel, .tactic = c.tactic, .microseconds = c.microseconds};
+        const TimedCandidate& c =
+            job->done ? job->timing.candidates[job->timing.winner] : job->candidates[0];
+        choice = {
+            .when = {}, .kernel = c.kernel, .tactic = c.tactic, .microseconds = c.microseconds};
         any |= job->done;
         if (job->done) trials(step, points_[p], *job);
       }
-      if (!any || std::any_of(chosen.begin(), chosen.end(), [](const KernelChoice& c) { return c.kernel.empty(); })) return;
+      if (!any || std::any_of(chosen.begin(), chosen.end(),
+                              [](const KernelChoice& c) { return c.kernel.empty(); }))
+        return;
       step.choices = merge_choices(points_, chosen, symbols_of(step));
     });
   }
   void trials(Step& step, const TunedPoint& point, const Job& job) {
     std::string at;
-    for (const std::string& name : symbols_of(step)) at += fmt::format("{}{}={}", at.empty() ? " at " : ", ", name, point.at.at(name));
+    for (const std::string& name : symbols_of(step))
+      at += fmt::format("{}{}={}", at.empty() ? " at " : ", ", name, point.at.at(name));
     for (size_t i = 0; i < job.timing.candidates.size(); ++i) {
       const TimedCandidate& c = job.timing.candidates[i];
-      std::string line = fmt::format("{}{}: {:.1f} us{}", describe(c), at, c.microseconds, i == job.timing.winner ? ", chosen" : "");
-      if (std::find(step.trials.begin(), step.trials.end(), line) == step.trials.end()) step.trials.push_back(std::move(line));
+      std::string line = fmt::format("{}{}: {:.1f} us{}", describe(c), at, c.microseconds,
+                                     i == job.timing.winner ? ", chosen" : "");
+      if (std::find(step.trials.begin(), step.trials.end(), line) == step.trials.end())
+        step.trials.push_back(std::move(line));
     }
   }
 
@@ -270,11 +307,18 @@ class Tuner {
     for (const Job* job : order) {
       other += job->done && job->timing.winner > 0;
       left += !job->done && !job->candidates.empty();
-      if (job->done && !job->timing.unstable.empty()) lines.push_back(fmt::format("unstable timing of '{}': {}: the heuristic choice stays", printable(job->step->name), job->timing.unstable));
+      if (job->done && !job->timing.unstable.empty())
+        lines.push_back(fmt::format("unstable timing of '{}': {}: the heuristic choice stays",
+                                    printable(job->step->name), job->timing.unstable));
     }
-    account_.push_back(fmt::format("tuned for {} workers: {} problems, {} timed in {:.1f} s, {} from the cache; {} run another kernel or tactic than the heuristic one",
-                                   options_.workers, order.size(), timed_, seconds, cached_, other));
-    if (left) account_.push_back(fmt::format("{} problems were not timed within the budget of {} s and keep their heuristic choice", left, options_.budget_seconds));
+    account_.push_back(
+        fmt::format("tuned for {} workers: {} problems, {} timed in {:.1f} s, {} from the cache; "
+                    "{} run another kernel or tactic than the heuristic one",
+                    options_.workers, order.size(), timed_, seconds, cached_, other));
+    if (left)
+      account_.push_back(fmt::format(
+          "{} problems were not timed within the budget of {} s and keep their heuristic choice",
+          left, options_.budget_seconds));
     account_.insert(account_.end(), lines.begin(), lines.end());
   }
 
@@ -293,11 +337,14 @@ class Tuner {
 
 }  // namespace
 
-std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound, const KernelSet& kernels, int workers) {
+std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound,
+                                       const KernelSet& kernels, int workers) {
   std::vector<TimedCandidate> out;
   std::optional<Isa> best, next;
   for (const CpuKernel* kernel : kernels.all) {
-    if (problem.family != kernel->family || kernel->isa > this_machine().isa || !kernels.has(*kernel)) continue;
+    if (problem.family != kernel->family || kernel->isa > this_machine().isa ||
+        !kernels.has(*kernel))
+      continue;
     if (!kernel->accepts(problem).empty()) continue;
     if (!best) best = kernel->isa;
     if (kernel->isa == *best) {
@@ -318,7 +365,8 @@ Verdict decide(const std::vector<std::vector<double>>& rounds) {
   for (size_t c = 1; c < rounds.size(); ++c) {
     std::vector<double> ratios;
     for (size_t r = 0; r < rounds[c].size(); ++r) ratios.push_back(rounds[c][r] / rounds[0][r]);
-    const double gain = 1 - median(ratios), spread = quantile(ratios, 0.75) - quantile(ratios, 0.25);
+    const double gain = 1 - median(ratios),
+                 spread = quantile(ratios, 0.75) - quantile(ratios, 0.25);
     if (gain > spread && gain > best) {
       out.winner = c;
       best = gain;
@@ -332,7 +380,8 @@ Verdict decide(const std::vector<std::vector<double>>& rounds) {
   return out;
 }
 
-void tune(Plan& plan, const TuneOptions& options, TimingCache& cache, std::vector<std::string>& account) {
+void tune(Plan& plan, const TuneOptions& options, TimingCache& cache,
+          std::vector<std::string>& account) {
   Tuner(plan, options, cache, account).run();
 }
 

@@ -24,7 +24,9 @@ namespace fs = std::filesystem;
 class Tune : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("vitrail_tune_{}_{}", getpid(), testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = fs::temp_directory_path() /
+              fmt::format("vitrail_tune_{}_{}", getpid(),
+                          testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::create_directories(folder_);
     set_log_sink([this](LogLevel, std::string_view text) { log_ += std::string(text) + "\n"; });
   }
@@ -38,7 +40,9 @@ class Tune : public testing::Test {
 };
 
 Timing some_timing(double us) {
-  return {{{"gemm_f32_avx2", {}, us}, {"gemm_f32_avx2", {{"rows", 12}, {"cols", 64}}, us / 2}}, 1, "said \"so\""};
+  return {{{"gemm_f32_avx2", {}, us}, {"gemm_f32_avx2", {{"rows", 12}, {"cols", 64}}, us / 2}},
+          1,
+          "said \"so\""};
 }
 
 TEST_F(Tune, CacheKeepsTimingsByMachineAndProblem) {
@@ -57,8 +61,10 @@ TEST_F(Tune, CacheKeepsTimingsByMachineAndProblem) {
 
 TEST_F(Tune, ADamagedCacheIsAWarningAndIsWrittenAnew) {
   for (const char* text : {"", "{", "[]", "{\"vitrail_timing_cache\": 99, \"machines\": {}}",
-                           "{\"vitrail_timing_cache\": 1, \"machines\": {\"m\": {\"p\": {\"tried\": [], \"winner\": 0}}}}",
-                           "{\"vitrail_timing_cache\": 1, \"machines\": {\"m\": {\"p\": {\"tried\": 7, \"winner\": -1}}}}"}) {
+                           "{\"vitrail_timing_cache\": 1, \"machines\": {\"m\": {\"p\": "
+                           "{\"tried\": [], \"winner\": 0}}}}",
+                           "{\"vitrail_timing_cache\": 1, \"machines\": {\"m\": {\"p\": "
+                           "{\"tried\": 7, \"winner\": -1}}}}"}) {
     log_.clear();
     std::ofstream(path("c"), std::ios::trunc) << text;
     TimingCache cache(path("c"), "m");
@@ -122,7 +128,13 @@ Plan ranged(int64_t min, int64_t opt, int64_t max) {
 TEST_F(Tune, PointsCoverARangeWithoutGapOrOverlap) {
   EXPECT_EQ(tuned_points(Plan()).size(), 1u);
   EXPECT_TRUE(tuned_points(Plan())[0].opt);
-  for (const auto& [min, opt, max] : {std::tuple{1, 1, 32}, {1, 16, 32}, {1, 2, 2}, {1, 1, 2}, {7, 7, 7}, {40, 64, 512}, {1, 3, 1000}}) {
+  for (const auto& [min, opt, max] : {std::tuple{1, 1, 32},
+                                      {1, 16, 32},
+                                      {1, 2, 2},
+                                      {1, 1, 2},
+                                      {7, 7, 7},
+                                      {40, 64, 512},
+                                      {1, 3, 1000}}) {
     const auto points = tuned_points(ranged(min, opt, max));
     int64_t next = min;
     int opts = 0;
@@ -147,7 +159,8 @@ TEST_F(Tune, PointsCoverARangeWithoutGapOrOverlap) {
 
 TEST_F(Tune, PointsOfTwoSymbolsLieOnOneLine) {
   Plan plan;
-  plan.symbols = {{.name = "H", .min = 8, .opt = 64, .max = 64}, {.name = "W", .min = 16, .opt = 16, .max = 64}};
+  plan.symbols = {{.name = "H", .min = 8, .opt = 64, .max = 64},
+                  {.name = "W", .min = 16, .opt = 16, .max = 64}};
   const auto points = tuned_points(plan);
   EXPECT_EQ(points.front().at, (Bindings{{"H", 8}, {"W", 16}}));
   EXPECT_EQ(points.back().at, (Bindings{{"H", 64}, {"W", 64}}));
@@ -162,7 +175,8 @@ TEST_F(Tune, PointsOfTwoSymbolsLieOnOneLine) {
 TEST_F(Tune, ChoicesThatAgreeAreMerged) {
   const auto points = tuned_points(ranged(1, 16, 256));
   ASSERT_EQ(points.size(), 5u);  // 1, 4, 16, 64, 256
-  const KernelChoice own{.when = {}, .kernel = "a", .tactic = {}}, other{.when = {}, .kernel = "a", .tactic = {{"rows", 4}}};
+  const KernelChoice own{.when = {}, .kernel = "a", .tactic = {}},
+      other{.when = {}, .kernel = "a", .tactic = {{"rows", 4}}};
   const auto none = merge_choices(points, {own, own, own, own, own}, {"N"});
   ASSERT_EQ(none.size(), 1u);
   EXPECT_TRUE(none[0].when.empty());
@@ -205,7 +219,8 @@ TEST_F(Tune, EveryLaunchGetsItsTimedChoice) {
     EXPECT_TRUE(s.choices.back().when.empty());
     EXPECT_GT(s.choices.back().microseconds, 0) << s.name;
     EXPECT_FALSE(s.trials.empty());
-    for (const KernelChoice& c : s.choices) EXPECT_LE(find_cpu_kernel(c.kernel)->isa, this_machine().isa);
+    for (const KernelChoice& c : s.choices)
+      EXPECT_LE(find_cpu_kernel(c.kernel)->isa, this_machine().isa);
   });
   EXPECT_EQ(plan.tuned_threads, 2);
   save_plan(path("p"), plan);
@@ -244,7 +259,8 @@ TEST_F(Tune, WithoutBudgetTheHeuristicChoicesStay) {
   for (const Step& s : plan.steps) EXPECT_TRUE(s.choices.empty());
   EXPECT_EQ(plan.tuned_for, "");
   EXPECT_EQ(plan.tuned_isa, -1);
-  EXPECT_NE(report.lines.back().find("not timed within the budget of 0 s"), std::string::npos) << report.lines.back();
+  EXPECT_NE(report.lines.back().find("not timed within the budget of 0 s"), std::string::npos)
+      << report.lines.back();
 }
 
 TEST_F(Tune, DeterministicBuildsGiveTheSameBytesAndResults) {
@@ -262,7 +278,8 @@ TEST_F(Tune, DeterministicBuildsGiveTheSameBytesAndResults) {
   // One image alone, and as the last of a batch; with one worker, and two.
   Tensor batch(DType::f32, {8, 48, 40});
   auto* data = static_cast<float*>(batch.mutable_raw());
-  for (int64_t i = 0; i < batch.size(); ++i) data[i] = static_cast<float>((i * 7919) % 1009) / 1009.0f;
+  for (int64_t i = 0; i < batch.size(); ++i)
+    data[i] = static_cast<float>((i * 7919) % 1009) / 1009.0f;
   Tensor one(DType::f32, {1, 48, 40});
   std::memcpy(one.mutable_raw(), data + 7 * 48 * 40, one.bytes());
   std::vector<Tensor> results;
@@ -274,7 +291,10 @@ TEST_F(Tune, DeterministicBuildsGiveTheSameBytesAndResults) {
       results.push_back(executor.output(0));
     }
   EXPECT_EQ(std::memcmp(results[0].raw(), results[2].raw(), results[0].bytes()), 0);
-  for (size_t i : {1u, 3u}) EXPECT_EQ(std::memcmp(results[i].raw(), static_cast<const float*>(results[0].raw()) + 7 * 48 * 40, one.bytes()), 0);
+  for (size_t i : {1u, 3u})
+    EXPECT_EQ(std::memcmp(results[i].raw(),
+                          static_cast<const float*>(results[0].raw()) + 7 * 48 * 40, one.bytes()),
+              0);
 }
 
 TEST_F(Tune, ChoicesHoldForTheLevelAndWorkersTheyWereMadeFor) {

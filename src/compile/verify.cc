@@ -16,14 +16,24 @@ using Shapes = std::map<std::string, Dims>;
 
 // The image inputs of vision models lie around 0..1; odd elements keep equal images apart.
 Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
-  return is_float(value.dtype) ? random_tensor(value.dtype, dims, seed, 0, 1) : random_tensor(value.dtype, dims, seed, 0, 8);
+  return is_float(value.dtype) ? random_tensor(value.dtype, dims, seed, 0, 1)
+                               : random_tensor(value.dtype, dims, seed, 0, 8);
 }
 
 class Verification {
  public:
-  Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options, const KernelSet& kernels, References& references, BuildReport& report)
-      : imported_(imported), options_(options), references_(references), report_(report), shared_(&plan, [](const Plan*) {}),
-        executor_(shared_, {.threads = options.threads, .poison = true, .kernels = kernels.all, .device = options.device}), plan_(plan) {}
+  Verification(const ir::Graph& imported, Plan& plan, const BuildOptions& options,
+               const KernelSet& kernels, References& references, BuildReport& report)
+      : imported_(imported),
+        options_(options),
+        references_(references),
+        report_(report),
+        shared_(&plan, [](const Plan*) {}),
+        executor_(shared_, {.threads = options.threads,
+                            .poison = true,
+                            .kernels = kernels.all,
+                            .device = options.device}),
+        plan_(plan) {}
 
   std::optional<FailedTrial> run() {
     trial(at(&ShapeRange::opt), 1);
@@ -35,7 +45,8 @@ class Verification {
     }
     plan_.verification.clear();
     for (const CheckRow& r : report_.verification)
-      plan_.verification.push_back({r.output, r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max, r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok});
+      plan_.verification.push_back({r.output, r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max,
+                                    r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok});
     return failed_;
   }
 
@@ -45,7 +56,8 @@ class Verification {
     for (ir::ValueId in : imported_.inputs) {
       const ir::Value& value = imported_.value(in);
       const auto given = options_.shapes.find(value.name);
-      out[value.name] = given == options_.shapes.end() ? to_dims(value.shape) : given->second.*which;
+      out[value.name] =
+          given == options_.shapes.end() ? to_dims(value.shape) : given->second.*which;
     }
     return out;
   }
@@ -79,7 +91,8 @@ class Verification {
   std::vector<Tensor> inputs_for(const Shapes& shapes, uint64_t seed) const {
     std::vector<Tensor> out;
     for (ir::ValueId in : imported_.inputs)
-      out.push_back(input_for(imported_.value(in), shapes.at(imported_.value(in).name), seed + out.size() * 1000));
+      out.push_back(input_for(imported_.value(in), shapes.at(imported_.value(in).name),
+                              seed + out.size() * 1000));
     return out;
   }
 
@@ -88,7 +101,9 @@ class Verification {
     const std::string key = fmt::format("{} seed {}", text(shapes), seed);
     const std::vector<Tensor> got = run_plan(inputs), wanted = references_.outputs(key, inputs);
     bool ok = true;
-    for (size_t i = 0; i < got.size(); ++i) ok &= add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i], tolerance(wanted[i], options_, 1));
+    for (size_t i = 0; i < got.size(); ++i)
+      ok &= add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i],
+                tolerance(wanted[i], options_, 1));
     if (!ok && !failed_) failed_ = {key, inputs};
   }
 
@@ -101,7 +116,8 @@ class Verification {
     for (Tensor& t : inputs) {
       const size_t image = t.bytes() / static_cast<size_t>(t.dims()[0]);
       char* data = static_cast<char*>(t.mutable_raw());
-      for (int64_t n = 1; n < t.dims()[0]; ++n) std::memcpy(data + static_cast<size_t>(n) * image, data, image);
+      for (int64_t n = 1; n < t.dims()[0]; ++n)
+        std::memcpy(data + static_cast<size_t>(n) * image, data, image);
     }
     const std::vector<Tensor> got = run_plan(inputs);
     for (size_t i = 0; i < got.size(); ++i) {
@@ -109,15 +125,19 @@ class Verification {
       Tensor repeated(got[i].dtype(), got[i].dims());
       const size_t row = got[i].bytes() / static_cast<size_t>(got[i].dims()[0]);
       for (int64_t n = 0; n < got[i].dims()[0]; ++n)
-        std::memcpy(static_cast<char*>(repeated.mutable_raw()) + static_cast<size_t>(n) * row, got[i].raw(), row);
-      const bool ok = add(imported_.value(imported_.outputs[i]).name, text(shapes) + ", identical images", got[i], repeated, 0);
+        std::memcpy(static_cast<char*>(repeated.mutable_raw()) + static_cast<size_t>(n) * row,
+                    got[i].raw(), row);
+      const bool ok = add(imported_.value(imported_.outputs[i]).name,
+                          text(shapes) + ", identical images", got[i], repeated, 0);
       if (!ok && !failed_) failed_ = {text(shapes) + " identical", inputs};
     }
   }
 
-  bool add(const std::string& output, const std::string& at_shapes, const Tensor& got, const Tensor& wanted, double allowed) {
+  bool add(const std::string& output, const std::string& at_shapes, const Tensor& got,
+           const Tensor& wanted, double allowed) {
     const Difference d = compare(got, wanted, allowed, 0);
-    CheckRow row{output, at_shapes, d.abs.max, d.abs.mean, d.abs.median, d.rel.max, d.rel.mean, d.rel.median, d.cosine, d.sqnr_db, true};
+    CheckRow row{output,     at_shapes,    d.abs.max, d.abs.mean, d.abs.median, d.rel.max,
+                 d.rel.mean, d.rel.median, d.cosine,  d.sqnr_db,  true};
     row.ok = d.same_shape && d.outside == 0;
     report_.verification.push_back(row);
     return row.ok;
@@ -138,17 +158,22 @@ class Verification {
 double tolerance(const Tensor& reference, const BuildOptions& options, double floor) {
   constexpr double kUnits = 512, kStorageUnits = 64;
   double largest = 0;
-  for (int64_t i = 0; i < reference.size(); ++i) largest = std::max(largest, std::fabs(reference.number_at(i)));
-  const int bits = options.storage == DType::bf16 ? 8 : options.storage == DType::f16 || options.tf32 ? 11 : 24;
+  for (int64_t i = 0; i < reference.size(); ++i)
+    largest = std::max(largest, std::fabs(reference.number_at(i)));
+  const int bits = options.storage == DType::bf16                  ? 8
+                   : options.storage == DType::f16 || options.tf32 ? 11
+                                                                   : 24;
   return (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, floor);
 }
 
-const std::vector<Tensor>& References::outputs(const std::string& key, const std::vector<Tensor>& inputs) {
+const std::vector<Tensor>& References::outputs(const std::string& key,
+                                               const std::vector<Tensor>& inputs) {
   const auto known = known_.find(key);
   return known != known_.end() ? known->second : known_[key] = oracle::run(imported_, inputs);
 }
 
-std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan, const BuildOptions& options, const KernelSet& kernels,
+std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan,
+                                       const BuildOptions& options, const KernelSet& kernels,
                                        References& references, BuildReport& report) {
   if (options.verify == VerifyLevel::off) return {};
   return Verification(imported, plan, options, kernels, references, report).run();

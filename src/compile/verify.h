@@ -15,10 +15,10 @@ namespace vitrail {
 /// How far a result may lie from the reference, in absolute terms. Rounding of float32 through a
 /// network: errors of single operations add up like a random walk, so the result may lie some
 /// hundred units of 2^-24 of its largest element away. A wrong epsilon or activation moves it
-/// thousands of units (tests/golden/README.md, "What these numbers can detect"). Values stored in 16
-/// bits, or products of factors rounded to TF32, are rounded at every step to 2^-11 (float16, TF32) or
-/// 2^-8 (bfloat16); through the depth of a network these add up to some 64 units of the last place.
-/// `floor`: what counts as the largest element at least.
+/// thousands of units (tests/golden/README.md, "What these numbers can detect"). Values stored in
+/// 16 bits, or products of factors rounded to TF32, are rounded at every step to 2^-11 (float16,
+/// TF32) or 2^-8 (bfloat16); through the depth of a network these add up to some 64 units of the
+/// last place. `floor`: what counts as the largest element at least.
 double tolerance(const Tensor& reference, const BuildOptions& options, double floor);
 
 /// What the oracle says of the imported graph, kept over the attempts of one build.
@@ -41,7 +41,8 @@ struct FailedTrial {
 
 /// Runs the plan against the oracle on `imported`, as `options.verify` asks; appends to report and
 /// plan. Nothing is returned when every row passed.
-std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan, const BuildOptions& options, const KernelSet& kernels,
+std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan,
+                                       const BuildOptions& options, const KernelSet& kernels,
                                        References& references, BuildReport& report);
 
 /// What made a plan differ from the reference.
@@ -54,7 +55,8 @@ struct Blame {
 /// Replays each launch of the unchanged plan from reference inputs: the first whose result lies
 /// outside the tolerance names its kernel. When the fused graph itself differs from the imported
 /// one, the pass without which it does not is named instead.
-Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan, const BuildOptions& options, const KernelSet& kernels,
-                 const FailedTrial& trial, References& references);
+Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan,
+                 const BuildOptions& options, const KernelSet& kernels, const FailedTrial& trial,
+                 References& references);
 
 }  // namespace vitrail

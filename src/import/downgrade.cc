@@ -43,11 +43,13 @@ struct Lowering {
   }
   std::string number(const char* what, double value, size_t like = 0) {
     const DType dtype = in(like).dtype;
-    Tensor t = dtype == DType::f64 ? Tensor::scalar<double>(value) : Tensor::scalar<float>(static_cast<float>(value)).cast(dtype);
+    Tensor t = dtype == DType::f64 ? Tensor::scalar<double>(value)
+                                   : Tensor::scalar<float>(static_cast<float>(value)).cast(dtype);
     return to.constant(node.name + "/" + what, std::move(t));
   }
   std::string list(const char* what, const std::vector<int64_t>& values) {
-    return to.constant(node.name + "/" + what, Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values));
+    return to.constant(node.name + "/" + what,
+                       Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values));
   }
 };
 using Rule = void (*)(Lowering&);
@@ -92,11 +94,15 @@ void layer_norm(Lowering& l) {
   std::vector<int64_t> axes(static_cast<size_t>(rank - axis));
   std::iota(axes.begin(), axes.end(), axis);
   const bool centred = l.node.op == "LayerNormalization";
-  const auto mean = [&](const std::string& v) { return l.emit("ReduceMean", {v, l.list("axes", axes)}, {{"keepdims", int64_t{1}}}); };
+  const auto mean = [&](const std::string& v) {
+    return l.emit("ReduceMean", {v, l.list("axes", axes)}, {{"keepdims", int64_t{1}}});
+  };
   const std::string x = l.node.inputs[0];
   const std::string d = centred ? l.emit("Sub", {x, mean(x)}) : x;
   const std::string variance = mean(l.emit("Mul", {d, d}));
-  const std::string deviation = l.emit("Sqrt", {l.emit("Add", {variance, l.number("epsilon", l.node.attrs.number("epsilon", 1e-5))})});
+  const std::string deviation = l.emit(
+      "Sqrt",
+      {l.emit("Add", {variance, l.number("epsilon", l.node.attrs.number("epsilon", 1e-5))})});
   const std::string normal = l.emit("Div", {d, deviation});
   if (!l.has(2)) return l.finish("Mul", {normal, l.node.inputs[1]});
   l.finish("Add", {l.emit("Mul", {normal, l.node.inputs[1]}), l.node.inputs[2]});
@@ -109,12 +115,16 @@ void group_norm(Lowering& l) {
   const DType dtype = l.in(0).dtype;
   const size_t rank = l.in(0).rank();
   const auto filled = [&](const char* what, float value) {
-    return l.to.constant(l.node.name + "/" + what,
-                         Tensor::of<float>({groups}, std::vector<float>(static_cast<size_t>(groups), value)).cast(dtype));
+    return l.to.constant(
+        l.node.name + "/" + what,
+        Tensor::of<float>({groups}, std::vector<float>(static_cast<size_t>(groups), value))
+            .cast(dtype));
   };
   const std::string x = l.node.inputs[0];
   const std::string grouped = l.emit("Reshape", {x, l.list("groups", {0, groups, -1})});
-  const std::string normal = l.emit("InstanceNormalization", {grouped, filled("ones", 1), filled("zeros", 0)}, {{"epsilon", epsilon}});
+  const std::string normal =
+      l.emit("InstanceNormalization", {grouped, filled("ones", 1), filled("zeros", 0)},
+             {{"epsilon", epsilon}});
   const std::string back = l.emit("Reshape", {normal, l.emit("Shape", {x})});
   std::vector<int64_t> column(rank - 1, 1);
   column[0] = -1;
@@ -127,8 +137,10 @@ void group_norm(Lowering& l) {
 void axes_to_attr(Lowering& l) {
   if (l.has(1)) {
     const auto axes = l.ints(1, "axes");
-    if (!axes.empty()) l.node.attrs.set("axes", axes);
-    else if (l.node.op == "Squeeze" || l.node.op == "Unsqueeze") return l.finish("Identity", {l.node.inputs[0]});
+    if (!axes.empty())
+      l.node.attrs.set("axes", axes);
+    else if (l.node.op == "Squeeze" || l.node.op == "Unsqueeze")
+      return l.finish("Identity", {l.node.inputs[0]});
   }
   l.drop_inputs(1);
 }
@@ -141,13 +153,15 @@ void reduce(Lowering& l) {
 }
 
 void split_sizes(Lowering& l) {
-  const int64_t parts = l.node.attrs.integer("num_outputs", static_cast<int64_t>(l.node.outputs.size()));
+  const int64_t parts =
+      l.node.attrs.integer("num_outputs", static_cast<int64_t>(l.node.outputs.size()));
   l.node.attrs.erase("num_outputs");
   if (l.has(1)) return;
   // Older forms split evenly by themselves; a smaller last part has to be spelled out.
   const int64_t axis = l.node.attrs.integer("axis", 0);
   const Shape& shape = l.in(0).shape;
-  const Expr& extent = shape.at(static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(shape.size()) : axis));
+  const Expr& extent =
+      shape.at(static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(shape.size()) : axis));
   if (mod(extent, parts).is(0)) return;
   if (!extent.is_constant()) l.cannot("an extent that may not divide evenly");
   std::vector<int64_t> sizes;
@@ -234,14 +248,17 @@ void top_k(Lowering& l) {
 // Opsets 11 and 12 want roi and scales present, empty where sizes or nothing is meant.
 void resize_inputs(Lowering& l) {
   if (l.to.opset < 11) l.cannot("where the samples lie can be said since opset 11");
-  const auto empty = [&](const char* what) { return l.to.constant(l.node.name + "/" + what, Tensor(DType::f32, {0})); };
+  const auto empty = [&](const char* what) {
+    return l.to.constant(l.node.name + "/" + what, Tensor(DType::f32, {0}));
+  };
   l.node.inputs.resize(std::max<size_t>(l.node.inputs.size(), 3));
   if (!l.has(1)) l.node.inputs[1] = empty("roi");
   if (!l.has(2)) l.node.inputs[2] = empty("scales");
 }
 
 void shape_range(Lowering& l) {
-  const int64_t start = l.node.attrs.integer("start", 0), end = l.node.attrs.integer("end", std::numeric_limits<int64_t>::max());
+  const int64_t start = l.node.attrs.integer("start", 0),
+                end = l.node.attrs.integer("end", std::numeric_limits<int64_t>::max());
   if (start == 0 && end == std::numeric_limits<int64_t>::max()) {
     l.node.attrs = {};
     return;
@@ -283,8 +300,8 @@ void reshape(Lowering& l) {
   if (l.node.attrs.integer("allowzero", 0) == 0) return;
   const auto target = l.in(1).ints();
   const bool no_zero = target && std::all_of(target->begin(), target->end(), [&](const Expr& e) {
-    return e.is_constant() ? !e.is(0) : e.bounds(l.to.ranges).low > 0;
-  });
+                         return e.is_constant() ? !e.is(0) : e.bounds(l.to.ranges).low > 0;
+                       });
   if (no_zero) l.node.attrs.erase("allowzero");
 }
 
@@ -294,10 +311,13 @@ void constant(Lowering& l) {
   for (const auto& [name, given] : l.node.attrs.all()) {
     if (const auto* t = std::get_if<Tensor>(&given)) value = *t;
     if (const auto* i = std::get_if<int64_t>(&given)) value = Tensor::scalar<int64_t>(*i);
-    if (const auto* f = std::get_if<double>(&given)) value = Tensor::scalar<float>(static_cast<float>(*f));
-    if (const auto* is = std::get_if<std::vector<int64_t>>(&given)) value = Tensor::of<int64_t>({static_cast<int64_t>(is->size())}, *is);
+    if (const auto* f = std::get_if<double>(&given))
+      value = Tensor::scalar<float>(static_cast<float>(*f));
+    if (const auto* is = std::get_if<std::vector<int64_t>>(&given))
+      value = Tensor::of<int64_t>({static_cast<int64_t>(is->size())}, *is);
     if (const auto* fs = std::get_if<std::vector<double>>(&given))
-      value = Tensor::of<float>({static_cast<int64_t>(fs->size())}, std::vector<float>(fs->begin(), fs->end()));
+      value = Tensor::of<float>({static_cast<int64_t>(fs->size())},
+                                std::vector<float>(fs->begin(), fs->end()));
   }
   if (!value.defined()) l.cannot("a constant of strings");
   l.node.attrs = {{"value", value}};
@@ -380,16 +400,18 @@ struct LaterTypes {
   int since;
 };
 constexpr LaterTypes kLaterTypes[] = {
-    {"Clip", false, 12},    {"Equal", true, 11}, {"Gemm", false, 9}, {"Greater", false, 9}, {"Less", false, 9},
-    {"MatMul", false, 9},   {"Max", false, 12},  {"Min", false, 12}, {"Pow", false, 12},    {"Relu", false, 14},
+    {"Clip", false, 12}, {"Equal", true, 11},  {"Gemm", false, 9}, {"Greater", false, 9},
+    {"Less", false, 9},  {"MatMul", false, 9}, {"Max", false, 12}, {"Min", false, 12},
+    {"Pow", false, 12},  {"Relu", false, 14},
 };
 
 void check_types(const Drafter& to, const Draft& node) {
   const ValueInfo* first = node.inputs.empty() ? nullptr : to.info(node.inputs[0]);
   if (!first) return;
   for (const LaterTypes& row : kLaterTypes)
-    require(node.op != row.op || to.opset >= row.since || is_float(first->dtype) != row.floats, Code::unsupported,
-            "cannot be written for opset {}: it takes {} since opset {}", to.opset, name_of(first->dtype), row.since);
+    require(node.op != row.op || to.opset >= row.since || is_float(first->dtype) != row.floats,
+            Code::unsupported, "cannot be written for opset {}: it takes {} since opset {}",
+            to.opset, name_of(first->dtype), row.since);
 }
 
 // Attributes by the opset that brought them, with the value that says nothing new.
@@ -401,18 +423,30 @@ struct NewAttribute {
 };
 constexpr int64_t kAny = INT64_MIN;  // concerns types this project does not have
 constexpr NewAttribute kNewAttributes[] = {
-    {"ArgMax", "select_last_index", 12, 0},       {"ArgMin", "select_last_index", 12, 0},
-    {"AveragePool", "dilations", 19, 1},          {"AveragePool", "ceil_mode", 10, 0},
-    {"Cast", "saturate", 19, kAny},               {"CastLike", "saturate", 19, kAny},
-    {"Cast", "round_mode", 24, kAny},             {"CastLike", "round_mode", 24, kAny},
-    {"DequantizeLinear", "axis", 13, 1},          {"DequantizeLinear", "block_size", 21, 0},
-    {"DequantizeLinear", "output_dtype", 23, 0},  {"GatherND", "batch_dims", 12, 0},
-    {"LayerNormalization", "stash_type", 17, 1},  {"MaxPool", "ceil_mode", 10, 0},
-    {"MaxPool", "dilations", 10, 1},              {"MaxPool", "storage_order", 8, 0},
-    {"QuantizeLinear", "axis", 13, 1},            {"QuantizeLinear", "block_size", 21, 0},
-    {"QuantizeLinear", "output_dtype", 21, 0},    {"QuantizeLinear", "precision", 23, 0},
-    {"QuantizeLinear", "saturate", 19, kAny},      {"Reshape", "allowzero", 14, 0},
-    {"Resize", "antialias", 18, 0},               {"TopK", "largest", 11, 1},
+    {"ArgMax", "select_last_index", 12, 0},
+    {"ArgMin", "select_last_index", 12, 0},
+    {"AveragePool", "dilations", 19, 1},
+    {"AveragePool", "ceil_mode", 10, 0},
+    {"Cast", "saturate", 19, kAny},
+    {"CastLike", "saturate", 19, kAny},
+    {"Cast", "round_mode", 24, kAny},
+    {"CastLike", "round_mode", 24, kAny},
+    {"DequantizeLinear", "axis", 13, 1},
+    {"DequantizeLinear", "block_size", 21, 0},
+    {"DequantizeLinear", "output_dtype", 23, 0},
+    {"GatherND", "batch_dims", 12, 0},
+    {"LayerNormalization", "stash_type", 17, 1},
+    {"MaxPool", "ceil_mode", 10, 0},
+    {"MaxPool", "dilations", 10, 1},
+    {"MaxPool", "storage_order", 8, 0},
+    {"QuantizeLinear", "axis", 13, 1},
+    {"QuantizeLinear", "block_size", 21, 0},
+    {"QuantizeLinear", "output_dtype", 21, 0},
+    {"QuantizeLinear", "precision", 23, 0},
+    {"QuantizeLinear", "saturate", 19, kAny},
+    {"Reshape", "allowzero", 14, 0},
+    {"Resize", "antialias", 18, 0},
+    {"TopK", "largest", 11, 1},
     {"TopK", "sorted", 11, 1},
 };
 
@@ -424,13 +458,15 @@ void drop_new_attributes(const Drafter& to, Draft& node) {
     bool neutral = row.neutral == kAny;
     if (const auto* one = std::get_if<int64_t>(&found->second)) neutral |= *one == row.neutral;
     if (const auto* many = std::get_if<std::vector<int64_t>>(&found->second))
-      neutral = std::all_of(many->begin(), many->end(), [&](int64_t v) { return v == row.neutral; });
+      neutral =
+          std::all_of(many->begin(), many->end(), [&](int64_t v) { return v == row.neutral; });
     // A scale of one element has no axis.
     if (std::string_view(row.attribute) == "axis" && node.inputs.size() > 1) {
       const ValueInfo* scale = to.info(node.inputs[1]);
       neutral |= scale && scale->rank() == 0;
     }
-    require(neutral, Code::unsupported, "cannot be written for opset {}: attribute '{}' exists since opset {}", to.opset,
+    require(neutral, Code::unsupported,
+            "cannot be written for opset {}: attribute '{}' exists since opset {}", to.opset,
             row.attribute, row.since);
     node.attrs.erase(row.attribute);
   }
@@ -451,8 +487,8 @@ void downgrade(Drafter& drafter, Draft node) {
       positive_axes(lowering);
     }
     const int since = onnx_op_since(node.op);
-    require(since > 0 && since <= drafter.opset, Code::unsupported, "cannot be written for opset {}: the op exists since opset {}",
-            drafter.opset, since);
+    require(since > 0 && since <= drafter.opset, Code::unsupported,
+            "cannot be written for opset {}: the op exists since opset {}", drafter.opset, since);
   });
   drafter.write(std::move(node));
 }

@@ -29,8 +29,8 @@ struct Drafter {
   std::function<std::string(const std::string& wanted)> fresh_name;
 };
 
-/// Brings a node in the newest form to `drafter.opset` and writes it. Throws Error(unsupported) when
-/// that opset cannot express it.
+/// Brings a node in the newest form to `drafter.opset` and writes it. Throws Error(unsupported)
+/// when that opset cannot express it.
 void downgrade(Drafter& drafter, Draft node);
 
 }  // namespace vitrail

@@ -8,7 +8,6 @@
 
 namespace vitrail {
 
-
 /// The arrays of a numpy archive (np.savez, np.savez_compressed), in the file's order and without
 /// the ".npy" of their names. Stored arrays point into the file. Throws as Archive and parse_npy
 /// do.

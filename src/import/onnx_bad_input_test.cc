@@ -15,7 +15,9 @@ using namespace onnx_testing;
 void refused(const std::string& bytes, const std::vector<std::string>& parts) {
   expect_error(Code::bad_input, parts, [&] { import_onnx_bytes(as_bytes(bytes)); });
 }
-void refused(const ModelMaker& m, const std::vector<std::string>& parts) { refused(m.bytes(), parts); }
+void refused(const ModelMaker& m, const std::vector<std::string>& parts) {
+  refused(m.bytes(), parts);
+}
 
 ModelMaker relu() {
   ModelMaker m;
@@ -27,7 +29,11 @@ ModelMaker relu() {
 // A model with some of everything, small enough to damage at every byte.
 ModelMaker rich() {
   ModelMaker m;
-  m.input("x", {"n", "3"}).input("c", {}, 9).output("y", {"n", "3"}).weight("w", {3}, {1, 2, 3}).ints("i", {-1});
+  m.input("x", {"n", "3"})
+      .input("c", {}, 9)
+      .output("y", {"n", "3"})
+      .weight("w", {3}, {1, 2, 3})
+      .ints("i", {-1});
   m.proto.add_opset_import()->set_domain("mine");
   m.proto.mutable_opset_import(1)->set_version(1);
   auto& f = *m.proto.add_functions();
@@ -61,7 +67,8 @@ void survives(const std::string& bytes) {
     ir::verify(graph, "import");
   } catch (const Error& error) {
     EXPECT_TRUE(error.code == Code::bad_input || error.code == Code::unsupported) << error.what();
-    EXPECT_EQ(std::string(error.what()).find_first_of("\n\r\x1b"), std::string::npos) << error.what();
+    EXPECT_EQ(std::string(error.what()).find_first_of("\n\r\x1b"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -76,7 +83,8 @@ TEST(BadOnnx, EveryByteChanged) {
   for (size_t i = 0; i < bytes.size(); ++i)
     for (int k = 0; k < 6; ++k) {
       std::string damaged = bytes;
-      damaged[i] = k < 3 ? static_cast<char>(random()) : static_cast<char>(damaged[i] ^ (1 << (random() % 8)));
+      damaged[i] = k < 3 ? static_cast<char>(random())
+                         : static_cast<char>(damaged[i] ^ (1 << (random() % 8)));
       survives(damaged);
     }
 }
@@ -89,7 +97,8 @@ TEST(BadOnnx, RandomBytesAndSplices) {
     for (char& c : noise) c = static_cast<char>(random());
     survives(noise);
     std::string spliced = bytes;  // a piece of the model over another place of it
-    const size_t from = random() % bytes.size(), to = random() % bytes.size(), length = random() % 40;
+    const size_t from = random() % bytes.size(), to = random() % bytes.size(),
+                 length = random() % 40;
     spliced.replace(to, std::min(length, bytes.size() - to), bytes.substr(from, length));
     survives(spliced);
   }
@@ -240,7 +249,8 @@ TEST(BadOnnx, AMillionNodes) {
   ModelMaker m;
   m.input("x", {"2"}).output("y");
   for (int i = 0; i < kNodes; ++i)
-    m.node("Relu", {i ? "v" + std::to_string(i) : "x"}, {i + 1 < kNodes ? "v" + std::to_string(i + 1) : "y"});
+    m.node("Relu", {i ? "v" + std::to_string(i) : "x"},
+           {i + 1 < kNodes ? "v" + std::to_string(i + 1) : "y"});
   const std::string bytes = m.bytes();
   m.proto.Clear();
   const ir::Graph g = import_onnx_bytes(as_bytes(bytes));
@@ -255,7 +265,8 @@ onnx::FunctionProto& function(ModelMaker& m, const std::string& name) {
   f.add_output("b");
   return f;
 }
-void call(onnx::FunctionProto& f, const std::string& op, const std::string& in, const std::string& out) {
+void call(onnx::FunctionProto& f, const std::string& op, const std::string& in,
+          const std::string& out) {
   auto& node = *f.add_node();
   node.set_op_type(op);
   node.set_domain(op == "Relu" ? "" : "mine");
@@ -326,9 +337,15 @@ TEST(BadOnnx, TensorSizes) {
           }),
           {"'w'", "300", "u8"});
   refused(with([](auto& t) { t.set_data_type(0); }), {"'w'", "element type"});
-  expect_error(Code::unsupported, {"'w'", "FLOAT8E4M3FN"}, [&] { with([](auto& t) { t.set_data_type(17); }).import(); });
-  expect_error(Code::unsupported, {"'w'", "COMPLEX64"}, [&] { with([](auto& t) { t.set_data_type(14); }).import(); });
-  for (int i = 0; i < 100; ++i) refused(with([](auto& t) { for (int k = 0; k < 100; ++k) t.add_dims(1); }), {"'w'", "101 dim"});
+  expect_error(Code::unsupported, {"'w'", "FLOAT8E4M3FN"},
+               [&] { with([](auto& t) { t.set_data_type(17); }).import(); });
+  expect_error(Code::unsupported, {"'w'", "COMPLEX64"},
+               [&] { with([](auto& t) { t.set_data_type(14); }).import(); });
+  for (int i = 0; i < 100; ++i)
+    refused(with([](auto& t) {
+              for (int k = 0; k < 100; ++k) t.add_dims(1);
+            }),
+            {"'w'", "101 dim"});
 }
 
 TEST(BadOnnx, SparseTensors) {
@@ -344,7 +361,9 @@ TEST(BadOnnx, SparseTensors) {
   refused(sparse({2, 2}, {4}), {"'s'", "index 4"});
   refused(sparse({2, 2}, {-1}), {"'s'", "index -1"});
   refused(sparse({2, 2}, {0, 1}), {"'s'", "indices [2]"});
-  expect_error(Code::unsupported, {"'s'", "dense"}, [&] { sparse({1 << 20, 1 << 20}, {3}).import(); });
+  expect_error(Code::unsupported, {"'s'", "dense"}, [&] {
+    sparse({1 << 20, 1 << 20}, {3}).import();
+  });
 }
 
 // ---- external data
@@ -353,14 +372,16 @@ struct External {
   TemporaryFolder folder;
   ModelMaker m = relu();
 
-  External(const std::string& location, const std::string& offset = "", const std::string& length = "") {
+  External(const std::string& location, const std::string& offset = "",
+           const std::string& length = "") {
     std::filesystem::create_directories(folder / "model/sub");
     folder.write("secret.bin", "12345678");
     folder.write("model/w.bin", "12345678abcdefgh");
     folder.write("model/sub/w.bin", "12345678");
     fill(*m.graph.add_initializer(), location, offset, length);
   }
-  static void fill(onnx::TensorProto& t, const std::string& location, const std::string& offset, const std::string& length) {
+  static void fill(onnx::TensorProto& t, const std::string& location, const std::string& offset,
+                   const std::string& length) {
     t.set_name("w");
     t.set_data_type(1);
     t.add_dims(2);
@@ -391,9 +412,12 @@ TEST(ExternalData, StaysInItsFolder) {
   for (const char* kind : {"link", "parent", "hard"}) {
     SCOPED_TRACE(kind);
     External e(kind == std::string("parent") ? "dir/secret.bin" : "w2.bin");
-    if (kind == std::string("link")) std::filesystem::create_symlink(e.folder / "secret.bin", e.folder / "model/w2.bin");
-    if (kind == std::string("parent")) std::filesystem::create_directory_symlink(e.folder / "", e.folder / "model/dir");
-    if (kind == std::string("hard")) std::filesystem::create_hard_link(e.folder / "secret.bin", e.folder / "model/w2.bin");
+    if (kind == std::string("link"))
+      std::filesystem::create_symlink(e.folder / "secret.bin", e.folder / "model/w2.bin");
+    if (kind == std::string("parent"))
+      std::filesystem::create_directory_symlink(e.folder / "", e.folder / "model/dir");
+    if (kind == std::string("hard"))
+      std::filesystem::create_hard_link(e.folder / "secret.bin", e.folder / "model/w2.bin");
     expect_error(Code::bad_input, {"'w'"}, [&] { e.import(); });
   }
 }
@@ -415,11 +439,15 @@ TEST(ExternalData, IsCheckedInConstantsAndSparseTensorsToo) {
 }
 
 TEST(ExternalData, StaysInItsFile) {
-  expect_error(Code::bad_input, {"'w'", "bytes 12 to 20", "16"}, [] { External("w.bin", "12").import(); });
+  expect_error(Code::bad_input, {"'w'", "bytes 12 to 20", "16"},
+               [] { External("w.bin", "12").import(); });
   expect_error(Code::bad_input, {"'w'"}, [] { External("w.bin", "9223372036854775807").import(); });
-  expect_error(Code::bad_input, {"'w'", "'offset'", "-8"}, [] { External("w.bin", "-8").import(); });
-  expect_error(Code::bad_input, {"'w'", "'offset'"}, [] { External("w.bin", "99999999999999999999").import(); });
-  expect_error(Code::bad_input, {"'w'", "8 bytes", "length is 9"}, [] { External("w.bin", "0", "9").import(); });
+  expect_error(Code::bad_input, {"'w'", "'offset'", "-8"},
+               [] { External("w.bin", "-8").import(); });
+  expect_error(Code::bad_input, {"'w'", "'offset'"},
+               [] { External("w.bin", "99999999999999999999").import(); });
+  expect_error(Code::bad_input, {"'w'", "8 bytes", "length is 9"},
+               [] { External("w.bin", "0", "9").import(); });
   expect_error(Code::io, {"missing.bin"}, [] { External("missing.bin").import(); });
   expect_error(Code::bad_input, {"'w'", "location"}, [] { External("").import(); });
   expect_error(Code::bad_input, {"'w'", "memory"}, [] { External("w.bin").m.import(); });

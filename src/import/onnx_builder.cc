@@ -12,7 +12,8 @@ namespace {
 
 std::string clean_symbol(const std::string& text) {
   std::string out;
-  for (char c : text.substr(0, 80)) out += std::isalnum(static_cast<unsigned char>(c)) || c == '_' ? c : '_';
+  for (char c : text.substr(0, 80))
+    out += std::isalnum(static_cast<unsigned char>(c)) || c == '_' ? c : '_';
   if (out.empty() || std::isdigit(static_cast<unsigned char>(out[0]))) out = "_" + out;
   return out;
 }
@@ -25,7 +26,8 @@ std::optional<Declared> declared_type(const onnx::ValueInfoProto& info) {
   if (type.has_shape()) {
     out.dims.emplace();
     for (const auto& dim : type.shape().dim())
-      out.dims->push_back(dim.value_case() == onnx::TensorShapeProto::Dimension::kDimValue ? dim.dim_value() : -1);
+      out.dims->push_back(
+          dim.value_case() == onnx::TensorShapeProto::Dimension::kDimValue ? dim.dim_value() : -1);
   }
   return out;
 }
@@ -36,8 +38,8 @@ bool Scope::visible(const std::string& name) const {
   return values_.contains(name) || (parent_ && parent_->visible(name));
 }
 
-// A value of an outer graph becomes an input of this body; constants are copied (sharing memory), so
-// that shapes that depend on them stay known.
+// A value of an outer graph becomes an input of this body; constants are copied (sharing memory),
+// so that shapes that depend on them stay known.
 std::optional<ValueId> Scope::lookup(const std::string& name) {
   if (const auto found = values_.find(name); found != values_.end()) return found->second;
   if (!parent_) return {};
@@ -59,15 +61,18 @@ std::optional<ValueId> Scope::lookup(const std::string& name) {
 
 void Scope::define(const std::string& name, ValueId id, const char* what) {
   require(!name.empty(), Code::bad_input, "{} has no name", what);
-  require(values_.emplace(name, id).second, Code::bad_input, "{} {} is defined twice", what, shown(name));
+  require(values_.emplace(name, id).second, Code::bad_input, "{} {} is defined twice", what,
+          shown(name));
 }
 
 void Scope::add_initializers(onnx::GraphProto& proto) {
   const auto add = [&](const std::string& name, auto read) {
     require(!name.empty(), Code::bad_input, "an initializer has no name");
-    with_context("initializer " + shown(name), [&] { define(name, graph_.add_constant(ir_name(name), read()), "initializer"); });
+    with_context("initializer " + shown(name),
+                 [&] { define(name, graph_.add_constant(ir_name(name), read()), "initializer"); });
   };
-  for (auto& tensor : *proto.mutable_initializer()) add(tensor.name(), [&] { return model_.tensors.read(tensor); });
+  for (auto& tensor : *proto.mutable_initializer())
+    add(tensor.name(), [&] { return model_.tensors.read(tensor); });
   for (auto& sparse : *proto.mutable_sparse_initializer())
     add(sparse.values().name(), [&] { return model_.tensors.read_sparse(sparse); });
 }
@@ -93,38 +98,50 @@ void Scope::add_main_inputs(const onnx::GraphProto& proto) {
   std::string valid;
   for (const auto& info : proto.input()) {
     require(!info.name().empty(), Code::bad_input, "an input has no name");
-    require(names.insert(info.name()).second, Code::bad_input, "input {} is defined twice", shown(info.name()));
-    if (initializers.contains(info.name())) continue;  // a default value: IR version 3 lists weights as inputs
+    require(names.insert(info.name()).second, Code::bad_input, "input {} is defined twice",
+            shown(info.name()));
+    if (initializers.contains(info.name()))
+      continue;  // a default value: IR version 3 lists weights as inputs
     valid += (valid.empty() ? "" : ", ") + shown(info.name());
     with_context("input " + shown(info.name()), [&] {
       require(info.has_type(), Code::bad_input, "the type is missing");
-      require(info.type().has_tensor_type(), Code::unsupported, "sequences, maps and optionals are not supported");
+      require(info.type().has_tensor_type(), Code::unsupported,
+              "sequences, maps and optionals are not supported");
       const auto& type = info.type().tensor_type();
       const auto dtype = dtype_from_onnx(type.elem_type());
-      require(dtype.has_value(), Code::unsupported, "element type {} is not supported", onnx_type_name(type.elem_type()));
+      require(dtype.has_value(), Code::unsupported, "element type {} is not supported",
+              onnx_type_name(type.elem_type()));
       const auto given = model_.options.input_shapes.find(info.name());
       const bool replaced = given != model_.options.input_shapes.end();
       require(type.has_shape() || replaced, Code::unsupported,
-              "the model does not say its shape; give one, for example {}:1x3x224x224", printable(info.name()));
-      const int rank = type.has_shape() ? type.shape().dim_size() : static_cast<int>(given->second.size());
+              "the model does not say its shape; give one, for example {}:1x3x224x224",
+              printable(info.name()));
+      const int rank =
+          type.has_shape() ? type.shape().dim_size() : static_cast<int>(given->second.size());
       require(rank <= 64, Code::bad_input, "{} dimensions", rank);
       require(!replaced || static_cast<int>(given->second.size()) == rank, Code::usage,
-              "the shape given has {} extents, the model's {}", replaced ? given->second.size() : 0, rank);
+              "the shape given has {} extents, the model's {}", replaced ? given->second.size() : 0,
+              rank);
       Shape shape;
       for (int axis = 0; axis < rank; ++axis) {
         const onnx::TensorShapeProto::Dimension unknown;
         const auto& dim = type.has_shape() ? type.shape().dim(axis) : unknown;
-        const bool number = dim.value_case() == onnx::TensorShapeProto::Dimension::kDimValue && dim.dim_value() != -1;
-        require(!number || dim.dim_value() >= 0, Code::bad_input, "extent {} is {}", axis, dim.dim_value());
+        const bool number = dim.value_case() == onnx::TensorShapeProto::Dimension::kDimValue &&
+                            dim.dim_value() != -1;
+        require(!number || dim.dim_value() >= 0, Code::bad_input, "extent {} is {}", axis,
+                dim.dim_value());
         Expr extent = dim.dim_value();
         if (!number)
-          extent = Expr::symbol(symbol_for(!dim.dim_param().empty() ? dim.dim_param() : info.name() + "_" + std::to_string(axis)));
+          extent = Expr::symbol(symbol_for(!dim.dim_param().empty()
+                                               ? dim.dim_param()
+                                               : info.name() + "_" + std::to_string(axis)));
         const int64_t wanted = replaced ? given->second[static_cast<size_t>(axis)] : -1;
         require(wanted >= -1, Code::usage, "the shape given has the extent {}", wanted);
         if (wanted >= 0 && !number) {
           const auto [at, fresh] = fixed.emplace(extent.str(), Expr(wanted));
-          require(fresh || at->second.is(wanted), Code::usage, "the shapes given make '{}' both {} and {}", extent.str(),
-                  at->second.str(), wanted);
+          require(fresh || at->second.is(wanted), Code::usage,
+                  "the shapes given make '{}' both {} and {}", extent.str(), at->second.str(),
+                  wanted);
         } else if (wanted >= 0) {
           extent = wanted;
         }
@@ -134,8 +151,10 @@ void Scope::add_main_inputs(const onnx::GraphProto& proto) {
     });
   }
   for (const auto& [name, dims] : model_.options.input_shapes) {
-    const bool known = std::any_of(inputs.begin(), inputs.end(), [&](const Input& input) { return input.name == name; });
-    require(known, Code::usage, "a shape is given for {}, but the model's inputs are {}", shown(name), valid);
+    const bool known = std::any_of(inputs.begin(), inputs.end(),
+                                   [&](const Input& input) { return input.name == name; });
+    require(known, Code::usage, "a shape is given for {}, but the model's inputs are {}",
+            shown(name), valid);
   }
   for (Input& input : inputs) {
     for (Expr& extent : input.shape) extent = extent.substitute(fixed);
@@ -147,13 +166,16 @@ void Scope::add_outputs(const onnx::GraphProto& proto) {
   std::set<std::string> names;
   for (const auto& info : proto.output()) {
     require(!info.name().empty(), Code::bad_input, "an output has no name");
-    require(names.insert(info.name()).second, Code::bad_input, "output {} is listed twice", shown(info.name()));
+    require(names.insert(info.name()).second, Code::bad_input, "output {} is listed twice",
+            shown(info.name()));
     const auto id = lookup(info.name());
-    require(id.has_value(), Code::bad_input, "output {} is produced by no node", shown(info.name()));
+    require(id.has_value(), Code::bad_input, "output {} is produced by no node",
+            shown(info.name()));
     ValueId result = *id;
     // A function may hand an input through: then the output's name needs a value of its own.
     const bool named_so = graph_.value(result).name == info.name();
-    const bool taken = std::find(graph_.outputs.begin(), graph_.outputs.end(), result) != graph_.outputs.end();
+    const bool taken =
+        std::find(graph_.outputs.begin(), graph_.outputs.end(), result) != graph_.outputs.end();
     const OpDef* identity = find_op("", "Identity");
     if (identity && (taken || (!named_so && !graph_.producer(result)))) {
       ir::Node copy;
@@ -164,7 +186,8 @@ void Scope::add_outputs(const onnx::GraphProto& proto) {
       graph_.infer(graph_.add_raw_node(std::move(copy)));
     } else if (!named_so) {
       // Another value got the name first; outputs keep theirs.
-      if (const auto other = graph_.find_value(info.name())) std::swap(graph_.value(*other).name, graph_.value(result).name);
+      if (const auto other = graph_.find_value(info.name()))
+        std::swap(graph_.value(*other).name, graph_.value(result).name);
     }
     graph_.outputs.push_back(result);
   }
@@ -180,24 +203,31 @@ void Scope::compare_declared(const onnx::GraphProto& proto) {
     const ir::Value& value = graph_.value(at->second);
     std::string text;
     if (declared->dtype && *declared->dtype != value.dtype)
-      text = fmt::format("declared {}, inferred {}", name_of(*declared->dtype), name_of(value.dtype));
+      text =
+          fmt::format("declared {}, inferred {}", name_of(*declared->dtype), name_of(value.dtype));
     if (declared->dims) {
       bool equal = declared->dims->size() == value.shape.size();
       for (size_t d = 0; equal && d < value.shape.size(); ++d)
-        equal = (*declared->dims)[d] < 0 || !value.shape[d].is_constant() || value.shape[d].is((*declared->dims)[d]);
+        equal = (*declared->dims)[d] < 0 || !value.shape[d].is_constant() ||
+                value.shape[d].is((*declared->dims)[d]);
       if (!equal) {
         std::string dims;
-        for (int64_t d : *declared->dims) dims += (dims.empty() ? "" : ",") + (d < 0 ? "?" : std::to_string(d));
-        text += fmt::format("{}declared shape [{}], inferred {}", text.empty() ? "" : "; ", dims, to_string(value.shape));
+        for (int64_t d : *declared->dims)
+          dims += (dims.empty() ? "" : ",") + (d < 0 ? "?" : std::to_string(d));
+        text += fmt::format("{}declared shape [{}], inferred {}", text.empty() ? "" : "; ", dims,
+                            to_string(value.shape));
       }
     }
     if (text.empty() || ++found > kMostWarnings) return;
-    graph_.warnings.push_back(fmt::format("{} {}: {}; the inferred one holds", what, shown(info.name()), text));
+    graph_.warnings.push_back(
+        fmt::format("{} {}: {}; the inferred one holds", what, shown(info.name()), text));
   };
   for (const auto& info : proto.output()) compare(info, "output");
   for (const auto& info : proto.value_info()) compare(info, "value");
   if (found > kMostWarnings)
-    graph_.warnings.push_back(fmt::format("{} more values are declared with other types or shapes than inferred", found - kMostWarnings));
+    graph_.warnings.push_back(
+        fmt::format("{} more values are declared with other types or shapes than inferred",
+                    found - kMostWarnings));
 }
 
 void Scope::declare(const onnx::GraphProto& proto) {
@@ -206,16 +236,20 @@ void Scope::declare(const onnx::GraphProto& proto) {
       if (auto type = declared_type(info)) declared_[info.name()] = std::move(*type);
 }
 
-std::string canonical_domain(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
+std::string canonical_domain(const std::string& domain) {
+  return domain == "ai.onnx" ? "" : domain;
+}
 
 Opsets read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports) {
   Opsets out;
   for (const auto& import : imports) {
     const std::string domain = canonical_domain(import.domain());
-    require(out.emplace(domain, import.version()).second, Code::bad_input, "the opset of domain {} is imported twice",
-            shown(domain.empty() ? "ai.onnx" : domain));
-    require(!domain.empty() || (import.version() >= kOldestOpset && import.version() <= kNewestOpset), Code::unsupported,
-            "the model is written for ONNX opset {}; opsets {} to {} are supported", import.version(), kOldestOpset, kNewestOpset);
+    require(out.emplace(domain, import.version()).second, Code::bad_input,
+            "the opset of domain {} is imported twice", shown(domain.empty() ? "ai.onnx" : domain));
+    require(
+        !domain.empty() || (import.version() >= kOldestOpset && import.version() <= kNewestOpset),
+        Code::unsupported, "the model is written for ONNX opset {}; opsets {} to {} are supported",
+        import.version(), kOldestOpset, kNewestOpset);
   }
   return out;
 }
@@ -223,8 +257,10 @@ Opsets read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdP
 Model::Model(onnx::ModelProto& proto, const std::string& folder, const ImportOptions& options)
     : proto(proto), options(options), tensors(folder), opsets(read_opsets(proto.opset_import())) {
   for (const auto& function : proto.functions()) {
-    const std::string key = canonical_domain(function.domain()) + ":" + function.name() + ":" + function.overload();
-    require(functions.emplace(key, &function).second, Code::bad_input, "the local function {} is defined twice", shown(function.name()));
+    const std::string key =
+        canonical_domain(function.domain()) + ":" + function.name() + ":" + function.overload();
+    require(functions.emplace(key, &function).second, Code::bad_input,
+            "the local function {} is defined twice", shown(function.name()));
   }
 }
 

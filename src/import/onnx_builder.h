@@ -29,8 +29,8 @@ struct Model {
   Opsets opsets;
   std::map<std::string, const onnx::FunctionProto*> functions;  ///< by "domain:name:overload"
   std::vector<UnsupportedNode> unsupported;
-  int64_t expanded = 0;       ///< nodes that came out of local functions
-  size_t expanded_bytes = 0;  ///< and their size in the file
+  int64_t expanded = 0;                            ///< nodes that came out of local functions
+  size_t expanded_bytes = 0;                       ///< and their size in the file
   std::vector<const onnx::FunctionProto*> active;  ///< functions being expanded, outermost first
 };
 

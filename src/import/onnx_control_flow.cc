@@ -35,10 +35,12 @@ class BodyBuilder {
   /// The body with `outer` as its last inputs, in that order.
   std::unique_ptr<ir::Graph> close(const ir::Graph& parent, const std::vector<ValueId>& outer) {
     for (ValueId o : outer) {
-      const auto found = std::find_if(captures().begin(), captures().end(), [&](const auto& c) { return c.first == o; });
+      const auto found = std::find_if(captures().begin(), captures().end(),
+                                      [&](const auto& c) { return c.first == o; });
       const ir::Value& value = parent.value(o);
-      graph_->inputs.push_back(found != captures().end() ? found->second
-                                                         : graph_->add_value(value.name, value.dtype, value.shape));
+      graph_->inputs.push_back(found != captures().end()
+                                   ? found->second
+                                   : graph_->add_value(value.name, value.dtype, value.shape));
     }
     return std::move(graph_);
   }
@@ -80,14 +82,16 @@ void Scope::add_if(onnx::NodeProto& node, const std::string& name) {
   for (const char* branch : {"then_branch", "else_branch"}) {
     with_context(branch, [&] {
       onnx::GraphProto& proto = graph_attribute(node, branch);
-      require(proto.input_size() == 0, Code::bad_input, "a branch of If has no inputs, found {}", proto.input_size());
-      require(proto.output_size() == node.output_size(), Code::bad_input, "it has {} outputs, the node {}",
-              proto.output_size(), node.output_size());
+      require(proto.input_size() == 0, Code::bad_input, "a branch of If has no inputs, found {}",
+              proto.input_size());
+      require(proto.output_size() == node.output_size(), Code::bad_input,
+              "it has {} outputs, the node {}", proto.output_size(), node.output_size());
       bodies.emplace_back(*this, proto, branch).build();
     });
     merge_symbols(graph_, bodies.back().graph());
     for (const auto& [outer, inner] : bodies.back().captures())
-      if (std::find(captured.begin(), captured.end(), outer) == captured.end()) captured.push_back(outer);
+      if (std::find(captured.begin(), captured.end(), outer) == captured.end())
+        captured.push_back(outer);
   }
   if (model_.unsupported.size() > unsupported_before) return add_unsupported(node, name, 0, "");
   made.inputs.insert(made.inputs.end(), captured.begin(), captured.end());
@@ -100,15 +104,18 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
   require(def != nullptr, Code::unsupported, "{}", why_unknown("", "Loop"));
   onnx::GraphProto& proto = graph_attribute(node, "body");
   const int carried = std::max(0, node.input_size() - 2);
-  require(proto.input_size() == 2 + carried, Code::bad_input, "the body has {} inputs, expected {}", proto.input_size(), 2 + carried);
-  require(proto.output_size() == node.output_size() + 1 && node.output_size() >= carried, Code::bad_input,
-          "the body has {} outputs and the node {}, with {} carried values", proto.output_size(), node.output_size(), carried);
+  require(proto.input_size() == 2 + carried, Code::bad_input, "the body has {} inputs, expected {}",
+          proto.input_size(), 2 + carried);
+  require(proto.output_size() == node.output_size() + 1 && node.output_size() >= carried,
+          Code::bad_input, "the body has {} outputs and the node {}, with {} carried values",
+          proto.output_size(), node.output_size(), carried);
   ir::Node made;
   made.name = name;
   made.op = def;
   made.sources = {name};
   made.attrs.set("carried", int64_t{carried});
-  for (const auto& input : node.input()) made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
+  for (const auto& input : node.input())
+    made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
   made.inputs.resize(static_cast<size_t>(2 + carried));
   BodyBuilder body(*this, proto, "body");
   const size_t unsupported_before = model_.unsupported.size();
@@ -118,7 +125,8 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
     for (int i = 0; i < carried; ++i) {
       const ValueId initial = made.inputs[static_cast<size_t>(2 + i)];
       require(initial.valid(), Code::bad_input, "carried value {} has no initial value", i);
-      body.add_input(proto.input(2 + i).name(), graph_.value(initial).dtype, graph_.value(initial).shape);
+      body.add_input(proto.input(2 + i).name(), graph_.value(initial).dtype,
+                     graph_.value(initial).shape);
     }
     body.build();
   });
@@ -133,7 +141,8 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
 
 void Scope::finish_control_flow(const onnx::NodeProto& node, ir::Node made) {
   for (const auto& output : node.output())
-    made.outputs.push_back(output.empty() ? kNoValue : graph_.add_value(ir_name(output), DType::f32, {}));
+    made.outputs.push_back(output.empty() ? kNoValue
+                                          : graph_.add_value(ir_name(output), DType::f32, {}));
   const std::vector<ValueId> outputs = made.outputs;
   const ir::NodeId id = graph_.add_raw_node(std::move(made));
   graph_.infer(id);

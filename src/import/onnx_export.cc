@@ -22,7 +22,8 @@ int ir_version_of(int opset) {
     int opset, ir_version;
   };
   // The IR version that came with each opset (ONNX's versioning page).
-  constexpr Row kRows[] = {{28, 14}, {25, 13}, {24, 12}, {23, 11}, {21, 10}, {19, 9}, {15, 8}, {12, 7}, {11, 6}, {10, 5}};
+  constexpr Row kRows[] = {{28, 14}, {25, 13}, {24, 12}, {23, 11}, {21, 10},
+                           {19, 9},  {15, 8},  {12, 7},  {11, 6},  {10, 5}};
   for (const Row& row : kRows)
     if (opset >= row.opset) return row.ir_version;
   return 4;  // the first in which initializers need not be inputs
@@ -35,8 +36,10 @@ void put_type(onnx::ValueInfoProto& info, const std::string& name, const ir::Val
   tensor.mutable_shape();
   for (const Expr& extent : value.shape) {
     auto& dim = *tensor.mutable_shape()->add_dim();
-    if (extent.is_constant()) dim.set_dim_value(extent.constant());
-    else dim.set_dim_param(extent.str());
+    if (extent.is_constant())
+      dim.set_dim_value(extent.constant());
+    else
+      dim.set_dim_param(extent.str());
   }
 }
 
@@ -48,7 +51,8 @@ struct ExternalData {
 
 class Writer {
  public:
-  Writer(const ExportOptions& options, ExternalData* external) : options_(options), external_(external) {}
+  Writer(const ExportOptions& options, ExternalData* external)
+      : options_(options), external_(external) {}
 
   onnx::ModelProto model(const ir::Graph& graph) {
     onnx::ModelProto out;
@@ -82,7 +86,8 @@ class Writer {
     if (options_.keep_fusions)
       for (ir::NodeId id : graph.topological_order())
         for (ValueId o : graph.node(id).outputs)
-          if (o.valid() && !graph.is_output(o)) put_type(*proto.add_value_info(), names.at(o), graph.value(o));
+          if (o.valid() && !graph.is_output(o))
+            put_type(*proto.add_value_info(), names.at(o), graph.value(o));
     return out;
   }
 
@@ -94,14 +99,16 @@ class Writer {
   }
 
   // Constants and nodes of a graph whose values have these names.
-  void body(const ir::Graph& graph, const std::map<ValueId, std::string>& names, onnx::GraphProto& proto) {
+  void body(const ir::Graph& graph, const std::map<ValueId, std::string>& names,
+            onnx::GraphProto& proto) {
     std::deque<ValueInfo> infos;
     std::deque<Tensor> made;
     std::map<std::string, const ValueInfo*> by_name;
     const auto users = graph.users();
     for (const auto& [id, name] : names) {
       const ir::Value& value = graph.value(id);
-      infos.push_back({value.dtype, value.shape, value.is_constant() ? &value.constant : nullptr, value.content});
+      infos.push_back({value.dtype, value.shape, value.is_constant() ? &value.constant : nullptr,
+                       value.content});
       by_name[name] = &infos.back();
       if (value.is_constant() && (!users[id.index].empty() || graph.is_output(id)))
         put_tensor(*proto.add_initializer(), name, value.constant);
@@ -125,14 +132,16 @@ class Writer {
     drafter.fresh_name = [&](const std::string& wanted) { return fresh(wanted); };
     for (ir::NodeId id : graph.topological_order()) {
       const ir::Node& node = graph.node(id);
-      Draft draft{node.type(), node.op ? node.op->domain : "ai.vitrail", node.name, node.attrs, {}, {}};
+      Draft draft{node.type(), node.op ? node.op->domain : "ai.vitrail", node.name, node.attrs, {},
+                  {}};
       for (ValueId in : node.inputs) draft.inputs.push_back(in.valid() ? names.at(in) : "");
       for (ValueId out : node.outputs) draft.outputs.push_back(out.valid() ? names.at(out) : "");
       if (node.op && !node.bodies.empty()) {
         control_flow(node, std::move(draft), proto);
       } else if (node.is_fusion() || !draft.domain.empty()) {
-        require(options_.keep_fusions, Code::unsupported, "node '{}' ({}): ops of the domain '{}' cannot be exported",
-                printable(node.name), node.type(), draft.domain);
+        require(options_.keep_fusions, Code::unsupported,
+                "node '{}' ({}): ops of the domain '{}' cannot be exported", printable(node.name),
+                node.type(), draft.domain);
         if (node.is_fusion()) note_members(node, draft);
         put_node(*proto.add_node(), draft);
       } else {
@@ -144,12 +153,14 @@ class Writer {
   // What a viewer shows of a fusion: the ops inside, and the nodes of the model it stands for.
   static void note_members(const ir::Node& node, Draft& draft) {
     std::vector<std::string> ops;
-    for (ir::NodeId id : node.bodies.at(0)->topological_order()) ops.push_back(node.bodies[0]->node(id).type());
+    for (ir::NodeId id : node.bodies.at(0)->topological_order())
+      ops.push_back(node.bodies[0]->node(id).type());
     draft.attrs.set("ops", std::move(ops));
     draft.attrs.set("sources", node.sources);
   }
 
-  // Captured values are read by their outer names again; everything else inside gets names of its own.
+  // Captured values are read by their outer names again; everything else inside gets names of its
+  // own.
   void control_flow(const ir::Node& node, Draft draft, onnx::GraphProto& proto) {
     const bool loop = node.is("Loop");
     const size_t formal = loop ? static_cast<size_t>(2 + node.attrs.integer("carried")) : 0;
@@ -168,12 +179,14 @@ class Writer {
       auto& inner = *a.mutable_g();
       inner.set_name(body_graph.name);
       std::map<ValueId, std::string> names;
-      for (size_t i = formal; i < body_graph.inputs.size(); ++i) names[body_graph.inputs[i]] = outer.at(first + i);
+      for (size_t i = formal; i < body_graph.inputs.size(); ++i)
+        names[body_graph.inputs[i]] = outer.at(first + i);
       for (uint32_t i = 0; i < body_graph.value_count(); ++i)
         if (!names.contains({i}) && !body_graph.value({i}).name.empty())
           names[{i}] = fresh(body_graph.value({i}).name);
       for (size_t i = 0; i < formal; ++i)
-        put_type(*inner.add_input(), names.at(body_graph.inputs[i]), body_graph.value(body_graph.inputs[i]));
+        put_type(*inner.add_input(), names.at(body_graph.inputs[i]),
+                 body_graph.value(body_graph.inputs[i]));
       body(body_graph, names, inner);
       for (ValueId id : body_graph.outputs) {
         std::string name = names.at(id);
@@ -193,9 +206,11 @@ class Writer {
     out.set_domain(draft.domain);
     out.set_name(draft.name);
     for (const std::string& name : draft.inputs) out.add_input(name);
-    while (out.input_size() > 0 && out.input(out.input_size() - 1).empty()) out.mutable_input()->RemoveLast();
+    while (out.input_size() > 0 && out.input(out.input_size() - 1).empty())
+      out.mutable_input()->RemoveLast();
     for (const std::string& name : draft.outputs) out.add_output(name);
-    for (const auto& [name, value] : draft.attrs.all()) put_attribute(*out.add_attribute(), name, value);
+    for (const auto& [name, value] : draft.attrs.all())
+      put_attribute(*out.add_attribute(), name, value);
   }
 
   void put_attribute(onnx::AttributeProto& out, const std::string& name, const AttrValue& value) {
@@ -232,8 +247,10 @@ class Writer {
     }
   }
 
-  void put_tensor(onnx::TensorProto& out, const std::string& name, const Tensor& tensor, bool may_be_external = true) {
-    require(tensor.dtype() != DType::string, Code::unsupported, "constant '{}': strings cannot be exported", printable(name));
+  void put_tensor(onnx::TensorProto& out, const std::string& name, const Tensor& tensor,
+                  bool may_be_external = true) {
+    require(tensor.dtype() != DType::string, Code::unsupported,
+            "constant '{}': strings cannot be exported", printable(name));
     out.set_name(name);
     out.set_data_type(dtype_to_onnx(tensor.dtype()));
     for (int64_t d : tensor.dims()) out.add_dims(d);
@@ -283,11 +300,13 @@ void unfold(ir::Graph& graph) {
 }
 
 void check(const ExportOptions& options) {
-  require(options.opset >= kOldestOpset && options.opset <= kNewestOpset, Code::usage, "opset {}: ONNX models are written for {} to {}",
-          options.opset, kOldestOpset, kNewestOpset);
+  require(options.opset >= kOldestOpset && options.opset <= kNewestOpset, Code::usage,
+          "opset {}: ONNX models are written for {} to {}", options.opset, kOldestOpset,
+          kNewestOpset);
 }
 
-std::string serialize(const ir::Graph& graph, const ExportOptions& options, ExternalData* external) {
+std::string serialize(const ir::Graph& graph, const ExportOptions& options,
+                      ExternalData* external) {
   Writer writer(options, external);
   onnx::ModelProto proto;
   if (options.keep_fusions) {
@@ -297,8 +316,10 @@ std::string serialize(const ir::Graph& graph, const ExportOptions& options, Exte
     unfold(plain);
     proto = writer.model(plain);
   }
-  require(proto.ByteSizeLong() < (uint64_t{1} << 31), Code::unsupported,
-          "the model takes {} bytes and an ONNX file ends at 2 GiB; write the weights as external data", proto.ByteSizeLong());
+  require(
+      proto.ByteSizeLong() < (uint64_t{1} << 31), Code::unsupported,
+      "the model takes {} bytes and an ONNX file ends at 2 GiB; write the weights as external data",
+      proto.ByteSizeLong());
   return proto.SerializeAsString();
 }
 }  // namespace
@@ -319,7 +340,8 @@ void export_onnx(const ir::Graph& graph, const std::string& path, const ExportOp
   if (!options.source.empty()) require_distinct(options.source, data_path);
   AtomicFile data(data_path);
   const size_t slash = path.rfind('/');
-  ExternalData external{(slash == std::string::npos ? path : path.substr(slash + 1)) + ".data", data};
+  ExternalData external{(slash == std::string::npos ? path : path.substr(slash + 1)) + ".data",
+                        data};
   const std::string model = serialize(graph, options, &external);
   data.commit();
   write_atomically(path, model);

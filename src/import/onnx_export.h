@@ -25,7 +25,8 @@ struct ExportOptions {
 /// Writes `graph` as an ONNX model, atomically. Symbols become dim_params, Graph::metadata goes to
 /// metadata_props but for keys that begin with "onnx.". Throws Error: usage (opset, source),
 /// unsupported (naming the node that opset cannot express), io.
-void export_onnx(const ir::Graph& graph, const std::string& path, const ExportOptions& options = {});
+void export_onnx(const ir::Graph& graph, const std::string& path,
+                 const ExportOptions& options = {});
 /// The same as bytes, without external data; Error(unsupported) above 2 GiB.
 std::string export_onnx_bytes(const ir::Graph& graph, const ExportOptions& options = {});
 

@@ -16,7 +16,11 @@ ir::Graph again(const ir::Graph& graph, const ExportOptions& options = {}) {
 
 TEST(Export, ImportedModelsComeBackEqual) {
   ModelMaker m;
-  m.input("x", {"n", "3"}).input("c", {}, 9).output("y").output("z").weight("w", {3}, {0.5f, -1, 2});
+  m.input("x", {"n", "3"})
+      .input("c", {}, 9)
+      .output("y")
+      .output("z")
+      .weight("w", {3}, {0.5f, -1, 2});
   auto& entry = *m.proto.add_metadata_props();
   entry.set_key("vitrail.task");
   entry.set_value("classify");
@@ -84,15 +88,20 @@ TEST(Export, UnfoldsFusionsOrKeepsThem) {
 TEST(Export, WritesExternalData) {
   const TemporaryFolder folder;
   ModelMaker m;
-  m.input("x", {"512"}).output("y").weight("w", {512}, std::vector<float>(512, 1.5f)).weight("b", {1}, {2});
+  m.input("x", {"512"})
+      .output("y")
+      .weight("w", {512}, std::vector<float>(512, 1.5f))
+      .weight("b", {1}, {2});
   m.node("Add", {"x", "w"}, {"s"});
   m.node("Add", {"s", "b"}, {"y"});
   const ir::Graph g = m.import();
   export_onnx(g, folder / "m.onnx", {.external_data = true});
   EXPECT_EQ(std::filesystem::file_size(folder / "m.onnx.data"), 2048u);
   EXPECT_EQ(text_of(import_onnx(folder / "m.onnx")), text_of(g.clone()));
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / ""), {}), 2) << "no temporaries";
-  expect_error(Code::usage, {"m.onnx"}, [&] { export_onnx(g, folder / "m.onnx", {.source = folder / "m.onnx"}); });
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / ""), {}), 2)
+      << "no temporaries";
+  expect_error(Code::usage, {"m.onnx"},
+               [&] { export_onnx(g, folder / "m.onnx", {.source = folder / "m.onnx"}); });
   expect_error(Code::usage, {"opset 6"}, [&] { export_onnx(g, folder / "n.onnx", {.opset = 6}); });
   EXPECT_FALSE(std::filesystem::exists(folder / "n.onnx"));
 }
@@ -101,7 +110,8 @@ TEST(Export, NamesTheNodeAnOpsetCannotExpress) {
   ir::Graph g;
   const auto x = g.add_input("x", DType::f32, {2, 3});
   g.outputs = {g.op("Where", {g.op("Greater", {x, x}), x, x}, {}, "pick")};
-  expect_error(Code::unsupported, {"'pick' (Where)", "opset 8", "since opset 9"}, [&] { export_onnx_bytes(g, {.opset = 8}); });
+  expect_error(Code::unsupported, {"'pick' (Where)", "opset 8", "since opset 9"},
+               [&] { export_onnx_bytes(g, {.opset = 8}); });
 }
 
 // ---- every op's samples, written for old and new opsets and read again, compute the same
@@ -117,7 +127,8 @@ std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& input
     const ir::Node& node = graph.node(id);
     std::vector<Tensor> ins;
     for (ir::ValueId in : node.inputs) ins.push_back(in.valid() ? values[in.index] : Tensor());
-    const auto outs = run_reference(*node.op, node.attrs, ins, static_cast<int>(node.outputs.size()));
+    const auto outs =
+        run_reference(*node.op, node.attrs, ins, static_cast<int>(node.outputs.size()));
     for (size_t i = 0; i < outs.size(); ++i)
       if (node.outputs[i].valid()) values[node.outputs[i].index] = outs[i];
   }
@@ -165,7 +176,8 @@ TEST_P(ExportOps, SamplesSurviveEveryOpset) {
         written = true;
       } catch (const Error& error) {
         EXPECT_EQ(error.code, Code::unsupported) << error.what();
-        EXPECT_FALSE(written) << "opset " << opset << " cannot, an older one could: " << error.what();
+        EXPECT_FALSE(written) << "opset " << opset
+                              << " cannot, an older one could: " << error.what();
         EXPECT_LT(opset, kNewestOpset) << error.what();
         continue;
       }
@@ -187,7 +199,8 @@ TEST_P(ExportOps, SamplesSurviveEveryOpset) {
           }
           // A decomposition rounds to float32 (6e-8) some ten times, and the difference from a mean
           // can make that ten times larger beside the result.
-          ASSERT_NEAR(got, want, 100 * 6e-8 * std::max(1.0, std::abs(want))) << op.name << " element " << e;
+          ASSERT_NEAR(got, want, 100 * 6e-8 * std::max(1.0, std::abs(want)))
+              << op.name << " element " << e;
         }
       }
     }

@@ -37,10 +37,11 @@ struct ImportOptions {
 /// `onnx.opset` and `onnx.ir_version`. Declared types that contradict what is inferred become
 /// warnings.
 ///
-/// Throws Error: io (file), bad_input (damaged, contradictory or not ONNX), unsupported (all ops and
-/// attributes this version cannot take, in one message), usage (input_shapes).
+/// Throws Error: io (file), bad_input (damaged, contradictory or not ONNX), unsupported (all ops
+/// and attributes this version cannot take, in one message), usage (input_shapes).
 ir::Graph import_onnx(const std::string& path, const ImportOptions& options = {});
 /// The same from memory; external data is looked for in `folder` ("" refuses it).
-ir::Graph import_onnx_bytes(Bytes bytes, const std::string& folder = {}, const ImportOptions& options = {});
+ir::Graph import_onnx_bytes(Bytes bytes, const std::string& folder = {},
+                            const ImportOptions& options = {});
 
 }  // namespace vitrail

@@ -51,11 +51,14 @@ TEST(Import, KeepsMetadataAndProducer) {
 
 TEST(Import, NamesDynamicExtents) {
   ModelMaker m;
-  m.input("x 1", {"batch size", "", "-1", "4"}).input("b", {"batch size", "batch_size"}).output("y");
+  m.input("x 1", {"batch size", "", "-1", "4"})
+      .input("b", {"batch size", "batch_size"})
+      .output("y");
   m.node("Relu", {"x 1"}, {"y"});
   const ir::Graph g = m.import();
   EXPECT_EQ(shape_of(g, "x 1"), "[batch_size,x_1_1,x_1_2,4]");
-  EXPECT_EQ(shape_of(g, "b"), "[batch_size,batch_size_]");  // another dim_param that cleans to the same
+  EXPECT_EQ(shape_of(g, "b"),
+            "[batch_size,batch_size_]");  // another dim_param that cleans to the same
 }
 
 TEST(Import, ReplacesInputShapes) {
@@ -67,9 +70,15 @@ TEST(Import, ReplacesInputShapes) {
   EXPECT_EQ(shape_of(g, "y"), "[4,3,h]");
   EXPECT_EQ(shape_of(g, "z2"), "[4]") << "the symbol became a number everywhere";
   EXPECT_FALSE(g.symbols.contains("n"));
-  expect_error(Code::usage, {"'nope'", "'x', 'z'"}, [&] { m.import({.input_shapes = {{"nope", {1}}}}); });
-  expect_error(Code::usage, {"2 extents", "3"}, [&] { m.import({.input_shapes = {{"x", {1, 2}}}}); });
-  expect_error(Code::usage, {"'n'", "4", "5"}, [&] { m.import({.input_shapes = {{"x", {4, 3, 2}}, {"z", {5}}}}); });
+  expect_error(Code::usage, {"'nope'", "'x', 'z'"}, [&] {
+    m.import({.input_shapes = {{"nope", {1}}}});
+  });
+  expect_error(Code::usage, {"2 extents", "3"}, [&] {
+    m.import({.input_shapes = {{"x", {1, 2}}}});
+  });
+  expect_error(Code::usage, {"'n'", "4", "5"}, [&] {
+    m.import({.input_shapes = {{"x", {4, 3, 2}}, {"z", {5}}}});
+  });
 }
 
 TEST(Import, AsksForAMissingInputShape) {
@@ -109,7 +118,9 @@ TEST(Import, ConstantsOfEveryForm) {
   sparse.mutable_sparse_tensor()->add_dims(2);
   m.node("Add", {"x", "a"}, {"y"});
   const ir::Graph g = m.import();
-  const auto constant = [&](const char* name) { return g.value(g.find_value(name).value()).constant; };
+  const auto constant = [&](const char* name) {
+    return g.value(g.find_value(name).value()).constant;
+  };
   EXPECT_TRUE(constant("a").same(Tensor::of<float>({2}, {1, 2})));
   EXPECT_TRUE(constant("b").same(Tensor::scalar(3.0f)));
   EXPECT_TRUE(constant("c").same(Tensor::of<float>({2}, {4, 5})));
@@ -141,7 +152,9 @@ TEST(Import, TypedDataOfEveryType) {
   d.set_data_type(11);
   d.add_double_data(0.1);  // no dims: a scalar
   const ir::Graph g = m.import();
-  const auto constant = [&](const char* name) { return g.value(g.find_value(name).value()).constant; };
+  const auto constant = [&](const char* name) {
+    return g.value(g.find_value(name).value()).constant;
+  };
   EXPECT_EQ(constant("t2").dtype(), DType::u8);
   EXPECT_EQ(constant("t9").dtype(), DType::boolean);
   EXPECT_EQ(constant("t10").dtype(), DType::f16);
@@ -162,7 +175,8 @@ TEST(Import, DeclaredTypesThatContradictAreWarnings) {
   ModelMaker m;
   m.input("x", {"n", "3"}).output("y", {"3"}).node("Relu", {"x"}, {"y"});
   const ir::Graph g = m.import();
-  EXPECT_THAT(g.warnings, ElementsAre(testing::AllOf(HasSubstr("'y'"), HasSubstr("[3]"), HasSubstr("[n,3]"))));
+  EXPECT_THAT(g.warnings,
+              ElementsAre(testing::AllOf(HasSubstr("'y'"), HasSubstr("[3]"), HasSubstr("[n,3]"))));
   ModelMaker same;
   same.input("x", {"n", "3"}).output("y", {"m", "3"}).node("Relu", {"x"}, {"y"});
   EXPECT_THAT(same.import().warnings, IsEmpty());
@@ -206,7 +220,8 @@ TEST(Import, ExpandsLocalFunctions) {
   EXPECT_EQ(first.attrs.number("alpha"), 0.25);
   EXPECT_THAT(first.sources, ElementsAre("call/act"));
   size_t without = 0;
-  for (ir::NodeId id : g.topological_order()) without += g.node(id).is("LeakyRelu") && !g.node(id).attrs.has("alpha");
+  for (ir::NodeId id : g.topological_order())
+    without += g.node(id).is("LeakyRelu") && !g.node(id).attrs.has("alpha");
   EXPECT_EQ(without, 1u) << "an attribute the call does not give is absent";
 }
 
@@ -230,11 +245,13 @@ TEST(Import, ClosesTheBranchesOfIf) {
     EXPECT_EQ(body->value(body->inputs[0]).name, "x");
     EXPECT_EQ(body->value(body->inputs[1]).name, "z");
   }
-  EXPECT_TRUE(made.bodies[0]->value(made.bodies[0]->find_value("w").value()).is_constant()) << "constants are copied";
+  EXPECT_TRUE(made.bodies[0]->value(made.bodies[0]->find_value("w").value()).is_constant())
+      << "constants are copied";
   EXPECT_EQ(shape_of(g, "y"), "[n]");
 }
 
-// What torch's older exporter writes for squeeze(0): branches of different ranks, decided by shapes.
+// What torch's older exporter writes for squeeze(0): branches of different ranks, decided by
+// shapes.
 TEST(Import, TakesTheBranchThatShapesDecide) {
   const auto build = [](const char* extent) {
     ModelMaker m(12);
@@ -288,8 +305,8 @@ TEST(Import, ListsEverythingUnsupportedAtOnce) {
   m.node("Relu", {"b"}, {"c"});
   m.node("SVMRegressor", {"c"}, {"y"}, "last");
   expect_error(Code::unsupported,
-               {"3 nodes", "'typo' (Rleu, opset 17, inputs f32[n,3])", "did you mean 'Relu'", "'foreign' (acme.Warp, opset 3, inputs ?)",
-                "'last' (SVMRegressor, opset 17"},
+               {"3 nodes", "'typo' (Rleu, opset 17, inputs f32[n,3])", "did you mean 'Relu'",
+                "'foreign' (acme.Warp, opset 3, inputs ?)", "'last' (SVMRegressor, opset 17"},
                [&] { m.import(); });
   std::vector<UnsupportedNode> list;
   const ir::Graph g = m.import({.unsupported = &list});

@@ -18,8 +18,8 @@ constexpr int64_t kMostExpanded = 200'000;
 constexpr size_t kMostExpandedBytes = size_t{512} << 20;
 constexpr size_t kDeepestFunction = 100;  // ONNX's own checker stops there too
 
-// An op this version lacks, so that inspection can hold and print the node. Kept for the life of the
-// process: nodes refer to ops by address.
+// An op this version lacks, so that inspection can hold and print the node. Kept for the life of
+// the process: nodes refer to ops by address.
 const OpDef& placeholder_op(const std::string& domain, const std::string& name) {
   struct Entry {
     std::string name, domain, shown;
@@ -56,7 +56,9 @@ bool can_be_known(const std::string& domain, const std::string& op) {
 // Inside functions an attribute may name one of the call.
 const onnx::AttributeProto* Scope::resolve(const onnx::AttributeProto& attribute) const {
   if (attribute.ref_attr_name().empty()) return &attribute;
-  require(function_, Code::bad_input, "attribute {} refers to an attribute of a function, outside of one", shown(attribute.name()));
+  require(function_, Code::bad_input,
+          "attribute {} refers to an attribute of a function, outside of one",
+          shown(attribute.name()));
   const auto found = arguments_.find(attribute.ref_attr_name());
   return found == arguments_.end() ? nullptr : found->second;
 }
@@ -70,10 +72,18 @@ Attrs Scope::attributes(const onnx::NodeProto& node) {
     require(!name.empty(), Code::bad_input, "an attribute has no name");
     require(!out.has(name), Code::bad_input, "attribute {} is given twice", shown(name));
     switch (a->type()) {
-      case onnx::AttributeProto::INT: out.set(name, a->i()); break;
-      case onnx::AttributeProto::FLOAT: out.set(name, widen(a->f())); break;
-      case onnx::AttributeProto::STRING: out.set(name, a->s()); break;
-      case onnx::AttributeProto::INTS: out.set(name, std::vector<int64_t>(a->ints().begin(), a->ints().end())); break;
+      case onnx::AttributeProto::INT:
+        out.set(name, a->i());
+        break;
+      case onnx::AttributeProto::FLOAT:
+        out.set(name, widen(a->f()));
+        break;
+      case onnx::AttributeProto::STRING:
+        out.set(name, a->s());
+        break;
+      case onnx::AttributeProto::INTS:
+        out.set(name, std::vector<int64_t>(a->ints().begin(), a->ints().end()));
+        break;
       case onnx::AttributeProto::FLOATS: {
         std::vector<double> values;
         for (float f : a->floats()) values.push_back(widen(f));
@@ -90,7 +100,8 @@ Attrs Scope::attributes(const onnx::NodeProto& node) {
       }
       case onnx::AttributeProto::GRAPH:
       case onnx::AttributeProto::GRAPHS:
-        fail(Code::unsupported, "attribute {} is a graph, which is supported in If and Loop only", shown(name));
+        fail(Code::unsupported, "attribute {} is a graph, which is supported in If and Loop only",
+             shown(name));
       default:
         fail(a->type() == onnx::AttributeProto::UNDEFINED ? Code::bad_input : Code::unsupported,
              "attribute {} has the type {}", shown(name), static_cast<int>(a->type()));
@@ -120,9 +131,12 @@ std::string Scope::input_types(const onnx::NodeProto& node) {
     if (out.size() > 300) return out + ", ...";
     if (!out.empty()) out += ", ";
     const auto id = name.empty() ? std::nullopt : lookup(name);
-    if (!id) out += "-";
-    else if (untyped(*id)) out += "?";
-    else out += name_of(graph_.value(*id).dtype) + to_string(graph_.value(*id).shape);
+    if (!id)
+      out += "-";
+    else if (untyped(*id))
+      out += "?";
+    else
+      out += name_of(graph_.value(*id).dtype) + to_string(graph_.value(*id).shape);
   }
   return out;
 }
@@ -141,17 +155,22 @@ void Scope::add_node(onnx::NodeProto& node, int index) {
   const auto context = fmt::format("node {} ({})", shown(name), printable(node.op_type()));
   with_context(context, [&] {
     require(!node.op_type().empty(), Code::bad_input, "it names no op");
-    if (const auto function = model_.functions.find(domain + ":" + node.op_type() + ":" + node.overload());
+    if (const auto function =
+            model_.functions.find(domain + ":" + node.op_type() + ":" + node.overload());
         function != model_.functions.end())
       return expand(node, name, *function->second);
     const auto imported = opsets_.find(domain);
-    require(imported != opsets_.end(), Code::bad_input, "its domain {} is not among the model's opset imports", shown(domain));
+    require(imported != opsets_.end(), Code::bad_input,
+            "its domain {} is not among the model's opset imports", shown(domain));
     const int64_t opset = imported->second;
     if (domain.empty() && node.op_type() == "Constant") return add_constant_node(node);
     try {
       bool known_inputs = true;
       for (ValueId in : inputs_of(node)) known_inputs &= !in.valid() || !untyped(in);
-      if (!known_inputs) return add_unsupported(node, name, opset, can_be_known(domain, node.op_type()) ? "" : why_unknown(domain, node.op_type()));
+      if (!known_inputs)
+        return add_unsupported(
+            node, name, opset,
+            can_be_known(domain, node.op_type()) ? "" : why_unknown(domain, node.op_type()));
       if (domain.empty() && node.op_type() == "If") return add_if(node, name);
       if (domain.empty() && node.op_type() == "Loop") return add_loop(node, name);
       add_known(node, name, opset);
@@ -167,13 +186,16 @@ void Scope::add_known(const onnx::NodeProto& node, const std::string& name, int6
   lift.attrs = attributes(node);
   lift.inputs = inputs_of(node);
   lift.sources = {name};
-  for (const auto& output : node.output()) lift.outputs_used.push_back(!output.empty() && used_.contains(output));
+  for (const auto& output : node.output())
+    lift.outputs_used.push_back(!output.empty() && used_.contains(output));
   if (const int since = onnx_op_since(lift.op); lift.domain.empty() && since > opset)
-    graph_.warnings.push_back(fmt::format("node {} ({}): the op exists since opset {}, the model says it is written for {}",
-                                          shown(name), lift.op, since, opset));
+    graph_.warnings.push_back(fmt::format(
+        "node {} ({}): the op exists since opset {}, the model says it is written for {}",
+        shown(name), lift.op, since, opset));
   upgrade(lift, opset);
   for (std::string& warning : lift.warnings)
-    graph_.warnings.push_back(fmt::format("node {} ({}): {}", shown(name), node.op_type(), warning));
+    graph_.warnings.push_back(
+        fmt::format("node {} ({}): {}", shown(name), node.op_type(), warning));
 
   const OpDef* def = find_op(lift.domain, lift.op);
   require(def != nullptr, Code::unsupported, "{}", why_unknown(lift.domain, lift.op));
@@ -195,7 +217,8 @@ void Scope::add_known(const onnx::NodeProto& node, const std::string& name, int6
       graph_.rename_value(other->second, ir_name(output));
       define(output, other->second, "value");
     } else if (position < count) {
-      made.outputs.push_back(output.empty() ? kNoValue : graph_.add_value(ir_name(output), DType::f32, {}));
+      made.outputs.push_back(output.empty() ? kNoValue
+                                            : graph_.add_value(ir_name(output), DType::f32, {}));
     }
   }
   const std::vector<ValueId> outputs = made.outputs;
@@ -211,18 +234,23 @@ void Scope::add_known(const onnx::NodeProto& node, const std::string& name, int6
     graph_.remove_node(id);
     const std::string_view what = error.what();  // add_node gives the context, once
     const std::string prefix = fmt::format("node '{}' ({}): ", printable(name), def->name);
-    throw Error(error.code, std::string(what.starts_with(prefix) ? what.substr(prefix.size()) : what));
+    throw Error(error.code,
+                std::string(what.starts_with(prefix) ? what.substr(prefix.size()) : what));
   }
   for (size_t i = 0; i < outputs.size(); ++i)
     if (outputs[i].valid()) define(node.output(static_cast<int>(i)), outputs[i], "value");
 }
 
-void Scope::add_unsupported(const onnx::NodeProto& node, const std::string& name, int64_t opset, const std::string& reason) {
-  if (!reason.empty()) model_.unsupported.push_back({name, node.op_type(), canonical_domain(node.domain()), opset, input_types(node), reason});
+void Scope::add_unsupported(const onnx::NodeProto& node, const std::string& name, int64_t opset,
+                            const std::string& reason) {
+  if (!reason.empty())
+    model_.unsupported.push_back(
+        {name, node.op_type(), canonical_domain(node.domain()), opset, input_types(node), reason});
   ir::Node made;
   made.name = name;
   made.op = &placeholder_op(canonical_domain(node.domain()), node.op_type());
-  for (const auto& input : node.input()) made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
+  for (const auto& input : node.input())
+    made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
   made.sources = {name};
   for (const auto& output : node.output()) {
     if (output.empty() || values_.contains(output)) {
@@ -231,11 +259,15 @@ void Scope::add_unsupported(const onnx::NodeProto& node, const std::string& name
     }
     const ValueId id = graph_.add_value(ir_name(output), DType::f32, {});
     const auto declared = declared_.find(output);
-    if (declared != declared_.end() && declared->second.dtype) graph_.value(id).dtype = *declared->second.dtype;
+    if (declared != declared_.end() && declared->second.dtype)
+      graph_.value(id).dtype = *declared->second.dtype;
     const auto& dims = declared != declared_.end() ? declared->second.dims : std::nullopt;
-    const bool fixed = dims && std::all_of(dims->begin(), dims->end(), [](int64_t d) { return d >= 0; });
-    if (fixed) graph_.value(id).shape = to_shape(*dims);
-    else untyped_->insert(id);
+    const bool fixed =
+        dims && std::all_of(dims->begin(), dims->end(), [](int64_t d) { return d >= 0; });
+    if (fixed)
+      graph_.value(id).shape = to_shape(*dims);
+    else
+      untyped_->insert(id);
     define(output, id, "value");
     made.outputs.push_back(id);
   }
@@ -244,10 +276,13 @@ void Scope::add_unsupported(const onnx::NodeProto& node, const std::string& name
 }
 
 void Scope::add_constant_node(onnx::NodeProto& node) {
-  require(node.output_size() == 1 && !node.output(0).empty(), Code::bad_input, "a Constant has one output");
-  require(node.attribute_size() == 1, Code::bad_input, "a Constant has one attribute, found {}", node.attribute_size());
+  require(node.output_size() == 1 && !node.output(0).empty(), Code::bad_input,
+          "a Constant has one output");
+  require(node.attribute_size() == 1, Code::bad_input, "a Constant has one attribute, found {}",
+          node.attribute_size());
   const onnx::AttributeProto* a = resolve(node.attribute(0));
-  require(a != nullptr, Code::bad_input, "the call lacks the attribute {}", shown(node.attribute(0).ref_attr_name()));
+  require(a != nullptr, Code::bad_input, "the call lacks the attribute {}",
+          shown(node.attribute(0).ref_attr_name()));
   const std::string kind = node.attribute(0).name();
   onnx::AttributeProto copy;  // of an attribute of the call, which others may read too
   if (a != &node.attribute(0)) copy = *a;
@@ -257,16 +292,19 @@ void Scope::add_constant_node(onnx::NodeProto& node) {
     require(a->has_t(), Code::bad_input, "attribute 'value' is no tensor");
     value = model_.tensors.read(*own.mutable_t());
   } else if (kind == "sparse_value") {
-    require(a->has_sparse_tensor(), Code::bad_input, "attribute 'sparse_value' is no sparse tensor");
+    require(a->has_sparse_tensor(), Code::bad_input,
+            "attribute 'sparse_value' is no sparse tensor");
     value = model_.tensors.read_sparse(*own.mutable_sparse_tensor());
   } else if (kind == "value_float") {
     value = Tensor::scalar<float>(a->f());
   } else if (kind == "value_floats") {
-    value = Tensor::of<float>({a->floats_size()}, std::vector<float>(a->floats().begin(), a->floats().end()));
+    value = Tensor::of<float>({a->floats_size()},
+                              std::vector<float>(a->floats().begin(), a->floats().end()));
   } else if (kind == "value_int") {
     value = Tensor::scalar<int64_t>(a->i());
   } else if (kind == "value_ints") {
-    value = Tensor::of<int64_t>({a->ints_size()}, std::vector<int64_t>(a->ints().begin(), a->ints().end()));
+    value = Tensor::of<int64_t>({a->ints_size()},
+                                std::vector<int64_t>(a->ints().begin(), a->ints().end()));
   } else {
     fail(kind == "value_string" || kind == "value_strings" ? Code::unsupported : Code::bad_input,
          "a Constant given by attribute {} is not supported", shown(kind));
@@ -274,28 +312,36 @@ void Scope::add_constant_node(onnx::NodeProto& node) {
   define(node.output(0), graph_.add_constant(ir_name(node.output(0)), std::move(value)), "value");
 }
 
-void Scope::expand(const onnx::NodeProto& node, const std::string& name, const onnx::FunctionProto& function) {
-  require(std::find(model_.active.begin(), model_.active.end(), &function) == model_.active.end(), Code::bad_input,
-          "the local function {} calls itself", shown(function.name()));
-  require(model_.active.size() < kDeepestFunction, Code::bad_input, "local functions nest deeper than {}", kDeepestFunction);
+void Scope::expand(const onnx::NodeProto& node, const std::string& name,
+                   const onnx::FunctionProto& function) {
+  require(std::find(model_.active.begin(), model_.active.end(), &function) == model_.active.end(),
+          Code::bad_input, "the local function {} calls itself", shown(function.name()));
+  require(model_.active.size() < kDeepestFunction, Code::bad_input,
+          "local functions nest deeper than {}", kDeepestFunction);
   model_.expanded += function.node_size();
   model_.expanded_bytes += function.ByteSizeLong();
-  require(model_.expanded <= kMostExpanded && model_.expanded_bytes <= kMostExpandedBytes, Code::bad_input,
-          "local functions expand to more than {} nodes or {} MiB", kMostExpanded, kMostExpandedBytes >> 20);
-  require(node.input_size() <= function.input_size() && node.output_size() <= function.output_size(), Code::bad_input,
-          "the call has {} inputs and {} outputs, the local function {} and {}", node.input_size(), node.output_size(),
-          function.input_size(), function.output_size());
-  const Opsets opsets = function.opset_import_size() > 0 ? read_opsets(function.opset_import()) : opsets_;
+  require(model_.expanded <= kMostExpanded && model_.expanded_bytes <= kMostExpandedBytes,
+          Code::bad_input, "local functions expand to more than {} nodes or {} MiB", kMostExpanded,
+          kMostExpandedBytes >> 20);
+  require(
+      node.input_size() <= function.input_size() && node.output_size() <= function.output_size(),
+      Code::bad_input, "the call has {} inputs and {} outputs, the local function {} and {}",
+      node.input_size(), node.output_size(), function.input_size(), function.output_size());
+  const Opsets opsets =
+      function.opset_import_size() > 0 ? read_opsets(function.opset_import()) : opsets_;
   Scope inner(model_, graph_, opsets, nullptr, name);
   inner.function_ = true;
   inner.untyped_ = untyped_;
   std::unordered_set<std::string> absent;
   for (int i = 0; i < function.input_size(); ++i) {
     const std::string& formal = function.input(i);
-    if (i >= node.input_size() || node.input(i).empty()) absent.insert(formal);
-    else inner.define(formal, *lookup(node.input(i)), "function input");
+    if (i >= node.input_size() || node.input(i).empty())
+      absent.insert(formal);
+    else
+      inner.define(formal, *lookup(node.input(i)), "function input");
   }
-  for (const auto& attribute : function.attribute_proto()) inner.arguments_[attribute.name()] = &attribute;
+  for (const auto& attribute : function.attribute_proto())
+    inner.arguments_[attribute.name()] = &attribute;
   for (const auto& attribute : node.attribute())
     if (const auto* value = resolve(attribute)) inner.arguments_[attribute.name()] = value;
   for (int i = 0; i < node.output_size(); ++i)
@@ -313,7 +359,8 @@ void Scope::expand(const onnx::NodeProto& node, const std::string& name, const o
   for (int i = 0; i < node.output_size(); ++i) {
     if (node.output(i).empty()) continue;
     const auto result = inner.lookup(function.output(i));
-    require(result.has_value(), Code::bad_input, "output {} of the local function is not defined", shown(function.output(i)));
+    require(result.has_value(), Code::bad_input, "output {} of the local function is not defined",
+            shown(function.output(i)));
     define(node.output(i), *result, "value");
   }
 }

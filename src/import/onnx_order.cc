@@ -39,7 +39,8 @@ std::vector<const std::string*> names_read(const onnx::NodeProto& node) {
   return out;
 }
 
-[[noreturn]] void fail_cycle(const Nodes& nodes, const std::vector<std::vector<int>>& before, const std::vector<int>& waiting) {
+[[noreturn]] void fail_cycle(const Nodes& nodes, const std::vector<std::vector<int>>& before,
+                             const std::vector<int>& waiting) {
   // Every waiting node has a waiting predecessor, so walking back must meet itself.
   int at = 0;
   while (waiting[static_cast<size_t>(at)] == 0) ++at;
@@ -80,8 +81,8 @@ std::vector<int> Scope::order(const Nodes& nodes) {
         fail(Code::bad_input, "value {} is produced by two nodes, {} and {}", shown(name),
              shown(label(nodes[other->second], other->second)), shown(label(nodes[i], i)));
       if (values_.contains(name))
-        fail(Code::bad_input, "value {} is produced by node {} and is an input or initializer too", shown(name),
-             shown(label(nodes[i], i)));
+        fail(Code::bad_input, "value {} is produced by node {} and is an input or initializer too",
+             shown(name), shown(label(nodes[i], i)));
     }
   std::vector<std::vector<int>> before(count), after(count);
   std::vector<int> waiting(count, 0), out;
@@ -91,8 +92,8 @@ std::vector<int> Scope::order(const Nodes& nodes) {
       const auto found = producer.find(*name);
       if (found == producer.end()) {
         if (!visible(*name))
-          fail(Code::bad_input, "node {} ({}) reads {}, which nothing defines", shown(label(nodes[i], i)),
-               printable(nodes[i].op_type()), shown(*name));
+          fail(Code::bad_input, "node {} ({}) reads {}, which nothing defines",
+               shown(label(nodes[i], i)), printable(nodes[i].op_type()), shown(*name));
         continue;
       }
       used_.insert(found->first);

@@ -39,7 +39,11 @@ struct Declared {
 class Scope {
  public:
   Scope(Model& model, ir::Graph& graph, const Opsets& opsets, Scope* parent, std::string prefix)
-      : model_(model), graph_(graph), opsets_(opsets), parent_(parent), prefix_(std::move(prefix)) {}
+      : model_(model),
+        graph_(graph),
+        opsets_(opsets),
+        parent_(parent),
+        prefix_(std::move(prefix)) {}
 
   void add_initializers(onnx::GraphProto& proto);
   void add_main_inputs(const onnx::GraphProto& proto);
@@ -58,15 +62,19 @@ class Scope {
   bool untyped(ValueId id) const { return untyped_ ? untyped_->contains(id) : false; }
   std::string ir_name(const std::string& name) const {
     const auto renamed = renamed_.find(name);
-    return renamed != renamed_.end() ? renamed->second : prefix_.empty() ? name : prefix_ + "/" + name;
+    return renamed != renamed_.end() ? renamed->second
+           : prefix_.empty()         ? name
+                                     : prefix_ + "/" + name;
   }
 
   std::vector<int> order(const Nodes& nodes);
   void add_node(onnx::NodeProto& node, int index);
   void add_known(const onnx::NodeProto& node, const std::string& name, int64_t opset);
-  void add_unsupported(const onnx::NodeProto& node, const std::string& name, int64_t opset, const std::string& reason);
+  void add_unsupported(const onnx::NodeProto& node, const std::string& name, int64_t opset,
+                       const std::string& reason);
   void add_constant_node(onnx::NodeProto& node);
-  void expand(const onnx::NodeProto& node, const std::string& name, const onnx::FunctionProto& function);
+  void expand(const onnx::NodeProto& node, const std::string& name,
+              const onnx::FunctionProto& function);
   void add_if(onnx::NodeProto& node, const std::string& name);
   void add_loop(onnx::NodeProto& node, const std::string& name);
   void finish_control_flow(const onnx::NodeProto& node, ir::Node made);
@@ -88,7 +96,7 @@ class Scope {
   std::unordered_map<std::string, Declared> declared_;
   // Values of unknown type, shared by the scopes of one graph.
   std::shared_ptr<std::set<ValueId>> untyped_ = std::make_shared<std::set<ValueId>>();
-  AttrMap arguments_;        // attributes of the call, for functions
+  AttrMap arguments_;  // attributes of the call, for functions
   bool function_ = false;
   std::vector<std::pair<ValueId, ValueId>> captures_;  // value of the parent, input of this body
 };

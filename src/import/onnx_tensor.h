@@ -29,10 +29,11 @@ class TensorReader {
   explicit TensorReader(std::string folder) : folder_(std::move(folder)) {}
 
   /// Takes the data out of `proto`, so that a large model is not held twice; external data stays in
-  /// the mapped file where its alignment allows. Throws Error(bad_input) when sizes, types or places
-  /// contradict each other, Error(unsupported) for element types without DType.
+  /// the mapped file where its alignment allows. Throws Error(bad_input) when sizes, types or
+  /// places contradict each other, Error(unsupported) for element types without DType.
   Tensor read(onnx::TensorProto& proto);
-  /// The dense form; refused above kLargestDense bytes, since a few bytes of file can ask for any size.
+  /// The dense form; refused above kLargestDense bytes, since a few bytes of file can ask for any
+  /// size.
   Tensor read_sparse(onnx::SparseTensorProto& proto);
 
   static constexpr int64_t kLargestDense = 64 << 20;

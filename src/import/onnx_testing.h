@@ -24,7 +24,8 @@ struct ModelMaker {
     proto.add_opset_import()->set_version(opset);
     graph.set_name("test");
   }
-  static void set_type(onnx::ValueInfoProto& info, const std::string& name, const std::vector<std::string>& dims, int type = 1) {
+  static void set_type(onnx::ValueInfoProto& info, const std::string& name,
+                       const std::vector<std::string>& dims, int type = 1) {
     info.set_name(name);
     auto& tensor = *info.mutable_type()->mutable_tensor_type();
     tensor.set_elem_type(type);
@@ -32,20 +33,25 @@ struct ModelMaker {
     for (const std::string& d : dims) {
       auto& dim = *tensor.mutable_shape()->add_dim();
       if (d.empty()) continue;  // unknown, without a name
-      if (std::isdigit(static_cast<unsigned char>(d[0])) || d[0] == '-') dim.set_dim_value(std::stoll(d));
-      else dim.set_dim_param(d);
+      if (std::isdigit(static_cast<unsigned char>(d[0])) || d[0] == '-')
+        dim.set_dim_value(std::stoll(d));
+      else
+        dim.set_dim_param(d);
     }
   }
   ModelMaker& input(const std::string& name, const std::vector<std::string>& dims, int type = 1) {
     set_type(*graph.add_input(), name, dims, type);
     return *this;
   }
-  ModelMaker& output(const std::string& name, const std::vector<std::string>& dims = {}, int type = 1) {
+  ModelMaker& output(const std::string& name, const std::vector<std::string>& dims = {},
+                     int type = 1) {
     set_type(*graph.add_output(), name, dims, type);
-    if (dims.empty()) graph.mutable_output()->rbegin()->mutable_type()->mutable_tensor_type()->clear_shape();
+    if (dims.empty())
+      graph.mutable_output()->rbegin()->mutable_type()->mutable_tensor_type()->clear_shape();
     return *this;
   }
-  static onnx::NodeProto& add(onnx::GraphProto& graph, const std::string& op, const std::vector<std::string>& in,
+  static onnx::NodeProto& add(onnx::GraphProto& graph, const std::string& op,
+                              const std::vector<std::string>& in,
                               const std::vector<std::string>& out, const std::string& name = {}) {
     auto& node = *graph.add_node();
     node.set_op_type(op);
@@ -54,23 +60,26 @@ struct ModelMaker {
     for (const auto& o : out) node.add_output(o);
     return node;
   }
-  onnx::NodeProto& node(const std::string& op, const std::vector<std::string>& in, const std::vector<std::string>& out,
-                        const std::string& name = {}) {
+  onnx::NodeProto& node(const std::string& op, const std::vector<std::string>& in,
+                        const std::vector<std::string>& out, const std::string& name = {}) {
     return add(graph, op, in, out, name);
   }
-  static void fill(onnx::TensorProto& t, const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& values) {
+  static void fill(onnx::TensorProto& t, const std::string& name, const std::vector<int64_t>& dims,
+                   const std::vector<float>& values) {
     t.set_name(name);
     t.set_data_type(1);
     for (int64_t d : dims) t.add_dims(d);
     t.set_raw_data(values.data(), values.size() * sizeof(float));
   }
-  static void fill_ints(onnx::TensorProto& t, const std::string& name, const std::vector<int64_t>& values) {
+  static void fill_ints(onnx::TensorProto& t, const std::string& name,
+                        const std::vector<int64_t>& values) {
     t.set_name(name);
     t.set_data_type(7);
     t.add_dims(static_cast<int64_t>(values.size()));
     for (int64_t v : values) t.add_int64_data(v);
   }
-  ModelMaker& weight(const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& values) {
+  ModelMaker& weight(const std::string& name, const std::vector<int64_t>& dims,
+                     const std::vector<float>& values) {
     fill(*graph.add_initializer(), name, dims, values);
     return *this;
   }
@@ -79,7 +88,9 @@ struct ModelMaker {
     return *this;
   }
   std::string bytes() const { return proto.SerializeAsString(); }
-  ir::Graph import(const ImportOptions& options = {}) const { return import_onnx_bytes(as_bytes(bytes()), {}, options); }
+  ir::Graph import(const ImportOptions& options = {}) const {
+    return import_onnx_bytes(as_bytes(bytes()), {}, options);
+  }
 };
 
 inline void set(onnx::NodeProto& node, const std::string& name, int64_t value) {
@@ -100,7 +111,8 @@ inline void set(onnx::NodeProto& node, const std::string& name, const char* valu
   a.set_type(onnx::AttributeProto::STRING);
   a.set_s(value);
 }
-inline void set(onnx::NodeProto& node, const std::string& name, const std::vector<int64_t>& values) {
+inline void set(onnx::NodeProto& node, const std::string& name,
+                const std::vector<int64_t>& values) {
   auto& a = *node.add_attribute();
   a.set_name(name);
   a.set_type(onnx::AttributeProto::INTS);

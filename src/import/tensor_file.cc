@@ -14,10 +14,13 @@ NamedTensors read_tensors(const std::string& path) {
 
 void write_tensors(const std::string& path, const NamedTensors& tensors) {
   if (path.ends_with(".npy")) {
-    require(tensors.size() == 1, Code::usage, "'{}' holds one tensor, {} are to be written; use .npz", printable(path), tensors.size());
+    require(tensors.size() == 1, Code::usage,
+            "'{}' holds one tensor, {} are to be written; use .npz", printable(path),
+            tensors.size());
     return save_npy(path, tensors[0].second);
   }
-  require(path.ends_with(".npz"), Code::usage, "'{}': tensors are written as .npz or .npy", printable(path));
+  require(path.ends_with(".npz"), Code::usage, "'{}': tensors are written as .npz or .npy",
+          printable(path));
   save_npz(path, tensors);
 }
 

@@ -23,7 +23,8 @@ void Lift::set_input(size_t i, ir::ValueId value) {
 ir::ValueId Lift::emit(std::string_view op_name, std::vector<ir::ValueId> ins, Attrs attributes) {
   const OpDef* def = find_op("", op_name);
   require(def != nullptr, Code::unsupported, "needs the op {}, which is not supported", op_name);
-  const ir::NodeId id = graph.add_node(*def, std::move(ins), std::move(attributes), name + "/" + std::string(op_name));
+  const ir::NodeId id = graph.add_node(*def, std::move(ins), std::move(attributes),
+                                       name + "/" + std::string(op_name));
   graph.node(id).sources = sources;
   return graph.node(id).outputs[0];
 }
@@ -79,9 +80,7 @@ void pad(Lift& l) {
   }
 }
 
-void split(Lift& l) {
-  l.attr_to_input("split", 1);
-}
+void split(Lift& l) { l.attr_to_input("split", 1); }
 // Opsets before 18 split evenly when no sizes are given.
 void split_evenly(Lift& l) {
   if (!l.has(1)) l.attrs.set("num_outputs", static_cast<int64_t>(l.outputs_used.size()));
@@ -93,7 +92,8 @@ void top_k(Lift& l) { l.attr_to_input("k", 1); }
 void dropout(Lift& l) {
   if (l.has(2)) {
     const Tensor* training = l.constant(2);
-    require(training != nullptr && training->size() == 1 && training->int_at(0) == 0, Code::unsupported,
+    require(training != nullptr && training->size() == 1 && training->int_at(0) == 0,
+            Code::unsupported,
             "training mode is not supported; export the model in evaluation mode");
   }
   if (l.outputs_used.size() > 1 && l.outputs_used[1])
@@ -110,8 +110,8 @@ void dropout(Lift& l) {
 void softmax(Lift& l) {
   const auto rank = static_cast<int64_t>(l.in(0).shape.size());
   int64_t axis = l.attrs.integer("axis", 1);
-  require(axis >= -rank && axis < std::max<int64_t>(rank, 1), Code::bad_input, "axis {} is out of range for rank {}",
-          axis, rank);
+  require(axis >= -rank && axis < std::max<int64_t>(rank, 1), Code::bad_input,
+          "axis {} is out of range for rank {}", axis, rank);
   if (axis < 0) axis += rank;
   l.attrs.set("axis", int64_t{-1});
   if (axis >= rank - 1) return;
@@ -154,7 +154,8 @@ void resize_from_scales(Lift& l) {
       smaller |= scales->number_at(i) < 1;
     }
     require(!(larger && smaller), Code::unsupported,
-            "enlarges and shrinks at once in the form of opset 10; export the model with opset 11 or newer");
+            "enlarges and shrinks at once in the form of opset 10; export the model with opset 11 "
+            "or newer");
     if (!scales && l.op == "Resize")
       l.warnings.push_back("computed scales in the form of opset 10 are taken to enlarge");
     l.attrs.set("nearest_mode", smaller ? "ceil" : "floor");
@@ -166,12 +167,14 @@ void resize_from_scales(Lift& l) {
 void upsample_scales(Lift& l) {
   const auto scales = l.attrs.numbers("scales");
   Tensor t(DType::f32, {static_cast<int64_t>(scales.size())});
-  for (size_t i = 0; i < scales.size(); ++i) t.mutable_data<float>()[i] = static_cast<float>(scales[i]);
+  for (size_t i = 0; i < scales.size(); ++i)
+    t.mutable_data<float>()[i] = static_cast<float>(scales[i]);
   l.set_input(1, l.add_constant("scales", std::move(t)));
   l.attrs.erase("scales");
 }
 
-// The axis of DFT became an input; its default changed from the first signal axis to the last but one.
+// The axis of DFT became an input; its default changed from the first signal axis to the last but
+// one.
 void dft(Lift& l) {
   const int64_t axis = l.attrs.integer("axis", 1);
   l.attrs.erase("axis");
@@ -185,7 +188,8 @@ void group_norm(Lift& l) {
   const int64_t groups = l.attrs.integer("num_groups");
   require(groups > 0 && l.in(0).shape.size() > 1 && l.in(0).shape[1].is_constant() &&
               l.in(0).shape[1].constant() % groups == 0,
-          Code::bad_input, "{} groups do not divide the channels of {}", groups, to_string(l.in(0).shape));
+          Code::bad_input, "{} groups do not divide the channels of {}", groups,
+          to_string(l.in(0).shape));
   const int64_t each = l.in(0).shape[1].constant() / groups;
   for (size_t i = 1; i <= 2; ++i) {
     const ValueId column = l.emit("Reshape", {l.input(i), l.add_ints("column", {groups, 1})});
@@ -214,8 +218,8 @@ void ms_quick_gelu(Lift& l) {
   to_onnx(l, "Swish");
 }
 void ms_fused_matmul(Lift& l) {
-  require(l.attrs.integer("transBatchA", 0) == 0 && l.attrs.integer("transBatchB", 0) == 0, Code::unsupported,
-          "transBatchA and transBatchB are not supported");
+  require(l.attrs.integer("transBatchA", 0) == 0 && l.attrs.integer("transBatchB", 0) == 0,
+          Code::unsupported, "transBatchA and transBatchB are not supported");
   const char* const names[] = {"transA", "transB"};
   for (size_t i = 0; i < 2; ++i) {
     const auto rank = static_cast<int64_t>(l.in(i).shape.size());
@@ -225,7 +229,8 @@ void ms_fused_matmul(Lift& l) {
     l.inputs[i] = l.emit("Transpose", {l.inputs[i]}, {{"perm", perm}});
   }
   const double alpha = l.attrs.number("alpha", 1.0);
-  if (alpha != 1) l.inputs[0] = l.emit("Mul", {l.inputs[0], l.add_constant("alpha", scalar_like(l, alpha))});
+  if (alpha != 1)
+    l.inputs[0] = l.emit("Mul", {l.inputs[0], l.add_constant("alpha", scalar_like(l, alpha))});
   l.attrs = {};
   to_onnx(l, "MatMul");
 }
@@ -287,8 +292,8 @@ struct Neutral {
 };
 const Neutral kNeutral[] = {
     {nullptr, "consumed_inputs", {}},
-    {nullptr, "saturate", {}},      // concerns float8 results
-    {"Cast", "round_mode", {}},     // concerns float8e8m0 results
+    {nullptr, "saturate", {}},   // concerns float8 results
+    {"Cast", "round_mode", {}},  // concerns float8e8m0 results
     {"LayerNormalization", "stash_type", 1},
     {"GroupNormalization", "stash_type", 1},
     {"RMSNormalization", "stash_type", 1},

@@ -19,8 +19,8 @@ class Lift {
   std::string op, domain;  ///< empty op: all outputs are bound and no node is left
   std::string name;        ///< of the node, not empty
   Attrs attrs;
-  std::vector<ir::ValueId> inputs;  ///< invalid: absent
-  std::vector<bool> outputs_used;   ///< one an output of the node: whether anything reads it
+  std::vector<ir::ValueId> inputs;      ///< invalid: absent
+  std::vector<bool> outputs_used;       ///< one an output of the node: whether anything reads it
   std::map<size_t, ir::ValueId> bound;  ///< outputs that another value stands for
   std::vector<std::string> sources;
   std::vector<std::string> warnings;
@@ -40,14 +40,16 @@ class Lift {
   void attr_to_input(const char* attribute, size_t i);
 };
 
-/// Rewrites a node written for `opset` of its domain into the newest form. All rules of the importer
-/// about older forms and about ops of other domains that have an equal in ONNX are in its one table.
+/// Rewrites a node written for `opset` of its domain into the newest form. All rules of the
+/// importer about older forms and about ops of other domains that have an equal in ONNX are in its
+/// one table.
 void upgrade(Lift& node, int64_t opset);
 /// Whether a rule of the table concerns the op.
 bool has_upgrade(std::string_view domain, std::string_view op);
 
 /// Removes attributes that change nothing for this project (their only accepted values are the ones
-/// that mean what the op does anyway). Throws Error(unsupported) naming one that the op does not know.
+/// that mean what the op does anyway). Throws Error(unsupported) naming one that the op does not
+/// know.
 void drop_neutral_attributes(const OpDef& op, Attrs& attrs);
 
 }  // namespace vitrail

@@ -16,7 +16,8 @@ std::vector<std::string> ops_of(const ir::Graph& graph) {
   return out;
 }
 // The graph by its ops' references.
-std::vector<float> run(const ir::Graph& graph, const std::vector<Tensor>& inputs, size_t output = 0) {
+std::vector<float> run(const ir::Graph& graph, const std::vector<Tensor>& inputs,
+                       size_t output = 0) {
   std::vector<Tensor> values(graph.value_count());
   for (uint32_t i = 0; i < graph.value_count(); ++i) values[i] = graph.value({i}).constant;
   for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs[i].index] = inputs[i];
@@ -24,7 +25,8 @@ std::vector<float> run(const ir::Graph& graph, const std::vector<Tensor>& inputs
     const ir::Node& node = graph.node(id);
     std::vector<Tensor> ins;
     for (ir::ValueId in : node.inputs) ins.push_back(in.valid() ? values[in.index] : Tensor());
-    const auto outs = run_reference(*node.op, node.attrs, ins, static_cast<int>(node.outputs.size()));
+    const auto outs =
+        run_reference(*node.op, node.attrs, ins, static_cast<int>(node.outputs.size()));
     for (size_t i = 0; i < outs.size(); ++i) values[node.outputs[i].index] = outs[i];
   }
   const Tensor t = values[graph.outputs[output].index].cast(DType::f32);
@@ -46,7 +48,8 @@ TEST(Upgrade, SoftmaxOverAllAxesFromOneOn) {
   for (size_t row = 0; row < 2; ++row) {
     double sum = 0;
     for (size_t i = 0; i < 12; ++i) sum += std::exp(x.data<float>()[row * 12 + i]);
-    for (size_t i = 0; i < 12; ++i) EXPECT_NEAR(y[row * 12 + i], std::exp(x.data<float>()[row * 12 + i]) / sum, 1e-6);
+    for (size_t i = 0; i < 12; ++i)
+      EXPECT_NEAR(y[row * 12 + i], std::exp(x.data<float>()[row * 12 + i]) / sum, 1e-6);
   }
 }
 
@@ -76,8 +79,9 @@ TEST(Upgrade, AttributesBecomeInputs) {
   set(mean, "axes", std::vector<int64_t>{0});
   set(mean, "keepdims", int64_t{0});
   const ir::Graph g = m.import();
-  EXPECT_THAT(run(g, {ramp({1, 3, 4})}), ElementsAre(7.f, testing::FloatNear((-0.75f + 0.25f + 0.5f) / 3, 1e-6f),
-                                                     testing::FloatNear((-0.5f + 0.5f + 0.5f) / 3, 1e-6f)));
+  EXPECT_THAT(run(g, {ramp({1, 3, 4})}),
+              ElementsAre(7.f, testing::FloatNear((-0.75f + 0.25f + 0.5f) / 3, 1e-6f),
+                          testing::FloatNear((-0.5f + 0.5f + 0.5f) / 3, 1e-6f)));
 }
 
 TEST(Upgrade, SplitsEvenlyOrBySizes) {
@@ -106,8 +110,14 @@ TEST(Upgrade, DropoutIsTheIdentity) {
 
 TEST(Upgrade, BatchNormalizationWithOutputsOfTraining) {
   ModelMaker m(9);
-  m.input("x", {"1", "2"}).output("y").weight("s", {2}, {1, 2}).weight("b", {2}, {0, 1}).weight("mu", {2}, {0, 0}).weight("v", {2}, {1, 1});
-  auto& bn = m.node("BatchNormalization", {"x", "s", "b", "mu", "v"}, {"y", "m2", "v2", "sm", "sv"}, "bn");
+  m.input("x", {"1", "2"})
+      .output("y")
+      .weight("s", {2}, {1, 2})
+      .weight("b", {2}, {0, 1})
+      .weight("mu", {2}, {0, 0})
+      .weight("v", {2}, {1, 1});
+  auto& bn =
+      m.node("BatchNormalization", {"x", "s", "b", "mu", "v"}, {"y", "m2", "v2", "sm", "sv"}, "bn");
   set(bn, "epsilon", 0.0f);
   EXPECT_THAT(run(m.import(), {ramp({1, 2})}), ElementsAre(-1.f, -0.5f));
   m.output("m2");
@@ -118,7 +128,10 @@ TEST(Upgrade, GroupNormalizationWithScalesOfGroups) {
   const auto build = [](int64_t opset, std::vector<float> scale) {
     ModelMaker m(opset);
     const auto n = static_cast<int64_t>(scale.size());
-    m.input("x", {"1", "4", "2"}).output("y").weight("s", {n}, scale).weight("b", {n}, std::vector<float>(scale.size(), 1));
+    m.input("x", {"1", "4", "2"})
+        .output("y")
+        .weight("s", {n}, scale)
+        .weight("b", {n}, std::vector<float>(scale.size(), 1));
     set(m.node("GroupNormalization", {"x", "s", "b"}, {"y"}), "num_groups", int64_t{2});
     return run(m.import(), {ramp({1, 4, 2})});
   };
@@ -145,7 +158,8 @@ TEST(Upgrade, OpsOfOnnxRuntime) {
 TEST(Upgrade, WarnsOfOpsNewerThanTheOpset) {
   ModelMaker m(17);
   m.input("x", {"2"}).output("y").node("Gelu", {"x"}, {"y"}, "gelu");
-  EXPECT_THAT(m.import().warnings, ElementsAre(testing::HasSubstr("'gelu' (Gelu): the op exists since opset 20")));
+  EXPECT_THAT(m.import().warnings,
+              ElementsAre(testing::HasSubstr("'gelu' (Gelu): the op exists since opset 20")));
 }
 
 }  // namespace

@@ -9,9 +9,11 @@ namespace vitrail::ir {
 namespace {
 
 // Body input `first_body + i` is node input `first + i`.
-void bind_inputs(const InferContext& ctx, Graph& body, size_t first, size_t first_body, size_t without_content) {
+void bind_inputs(const InferContext& ctx, Graph& body, size_t first, size_t first_body,
+                 size_t without_content) {
   require(body.inputs.size() - first_body == ctx.inputs.size() - first, Code::internal,
-          "body '{}' has {} inputs, the node {}", printable(body.name), body.inputs.size(), ctx.inputs.size());
+          "body '{}' has {} inputs, the node {}", printable(body.name), body.inputs.size(),
+          ctx.inputs.size());
   for (size_t i = first; i < ctx.inputs.size(); ++i) {
     if (!ctx.has(i)) continue;
     Value& value = body.value(body.inputs[first_body + i - first]);
@@ -22,7 +24,8 @@ void bind_inputs(const InferContext& ctx, Graph& body, size_t first, size_t firs
 }
 
 void run_body(Graph& graph, Graph& body, InferContext& ctx) {
-  for (const auto& [symbol, info] : graph.symbols) body.symbols.insert_or_assign(symbol, info);  // ranges may be narrower now
+  for (const auto& [symbol, info] : graph.symbols)
+    body.symbols.insert_or_assign(symbol, info);  // ranges may be narrower now
   body.infer_all();
   for (const auto& [symbol, info] : body.symbols) graph.symbols.try_emplace(symbol, info);
   ctx.equalities.insert(ctx.equalities.end(), body.guards.begin(), body.guards.end());
@@ -31,7 +34,8 @@ void run_body(Graph& graph, Graph& body, InferContext& ctx) {
 
 // The truth of a condition, where it is known.
 std::optional<bool> known(const ValueInfo& condition) {
-  if (condition.constant && condition.constant->size() == 1) return condition.constant->int_at(0) != 0;
+  if (condition.constant && condition.constant->size() == 1)
+    return condition.constant->int_at(0) != 0;
   if (condition.content && condition.content->size() == 1 && (*condition.content)[0].is_constant())
     return !(*condition.content)[0].is(0);
   return {};
@@ -39,29 +43,34 @@ std::optional<bool> known(const ValueInfo& condition) {
 
 void infer_if(Graph& graph, const Node& node, InferContext& ctx) {
   require(node.bodies.size() == 2, Code::internal, "an If has {} bodies", node.bodies.size());
-  require(ctx.in(0).dtype == DType::boolean, Code::bad_input, "the condition is {}, expected bool", name_of(ctx.in(0).dtype));
+  require(ctx.in(0).dtype == DType::boolean, Code::bad_input, "the condition is {}, expected bool",
+          name_of(ctx.in(0).dtype));
   for (const auto& body : node.bodies) {
-    require(body->outputs.size() == node.outputs.size(), Code::internal, "a branch has {} outputs, the node {}",
-            body->outputs.size(), node.outputs.size());
+    require(body->outputs.size() == node.outputs.size(), Code::internal,
+            "a branch has {} outputs, the node {}", body->outputs.size(), node.outputs.size());
     bind_inputs(ctx, *body, 1, 0, 0);
     run_body(graph, *body, ctx);
   }
   const std::optional<bool> condition = known(ctx.in(0));
   for (size_t i = 0; i < node.outputs.size(); ++i) {
-    const Value &yes = node.bodies[0]->value(node.bodies[0]->outputs[i]), &no = node.bodies[1]->value(node.bodies[1]->outputs[i]);
+    const Value &yes = node.bodies[0]->value(node.bodies[0]->outputs[i]),
+                &no = node.bodies[1]->value(node.bodies[1]->outputs[i]);
     ValueInfo& out = ctx.out(i);
-    require(yes.dtype == no.dtype, Code::bad_input, "output {} is {} in one branch and {} in the other", i,
-            name_of(yes.dtype), name_of(no.dtype));
+    require(yes.dtype == no.dtype, Code::bad_input,
+            "output {} is {} in one branch and {} in the other", i, name_of(yes.dtype),
+            name_of(no.dtype));
     out.dtype = yes.dtype;
     if (condition) {
       out.shape = *condition ? yes.shape : no.shape;
       continue;
     }
-    require(yes.shape.size() == no.shape.size(), Code::unsupported, "output {} has shape {} in one branch and {} in the other",
-            i, to_string(yes.shape), to_string(no.shape));
+    require(yes.shape.size() == no.shape.size(), Code::unsupported,
+            "output {} has shape {} in one branch and {} in the other", i, to_string(yes.shape),
+            to_string(no.shape));
     for (size_t d = 0; d < yes.shape.size(); ++d)
-      out.shape.push_back(yes.shape[d] == no.shape[d] ? yes.shape[d]
-                                                      : ctx.data_symbol("extent", max(yes.shape[d], no.shape[d])));
+      out.shape.push_back(yes.shape[d] == no.shape[d]
+                              ? yes.shape[d]
+                              : ctx.data_symbol("extent", max(yes.shape[d], no.shape[d])));
   }
 }
 
@@ -79,18 +88,23 @@ void infer_loop(Graph& graph, const Node& node, InferContext& ctx) {
   require(node.bodies.size() == 1, Code::internal, "a Loop has {} bodies", node.bodies.size());
   Graph& body = *node.bodies[0];
   const auto carried = static_cast<size_t>(node.attrs.integer("carried"));
-  require(body.outputs.size() == node.outputs.size() + 1 && carried <= node.outputs.size() && ctx.inputs.size() >= 2 + carried,
-          Code::internal, "the body has {} outputs, the node {}", body.outputs.size(), node.outputs.size());
+  require(body.outputs.size() == node.outputs.size() + 1 && carried <= node.outputs.size() &&
+              ctx.inputs.size() >= 2 + carried,
+          Code::internal, "the body has {} outputs, the node {}", body.outputs.size(),
+          node.outputs.size());
   bind_inputs(ctx, body, 2, 2, 2 + carried);
   run_body(graph, body, ctx);
   const Value& next = body.value(body.outputs[0]);
-  require(next.dtype == DType::boolean, Code::bad_input, "the body's condition is {}, expected bool", name_of(next.dtype));
+  require(next.dtype == DType::boolean, Code::bad_input,
+          "the body's condition is {}, expected bool", name_of(next.dtype));
   for (size_t i = 0; i < carried; ++i) {
     const Value &before = body.value(body.inputs[2 + i]), &after = body.value(body.outputs[1 + i]);
-    require(before.dtype == after.dtype, Code::bad_input, "carried value '{}' is {} before and {} after an iteration",
-            printable(before.name), name_of(before.dtype), name_of(after.dtype));
-    require(before.shape == after.shape, Code::unsupported, "carried value '{}' changes its shape from {} to {}",
-            printable(before.name), to_string(before.shape), to_string(after.shape));
+    require(before.dtype == after.dtype, Code::bad_input,
+            "carried value '{}' is {} before and {} after an iteration", printable(before.name),
+            name_of(before.dtype), name_of(after.dtype));
+    require(before.shape == after.shape, Code::unsupported,
+            "carried value '{}' changes its shape from {} to {}", printable(before.name),
+            to_string(before.shape), to_string(after.shape));
     ctx.out(i).dtype = after.dtype;
     ctx.out(i).shape = after.shape;
   }
@@ -131,7 +145,8 @@ std::map<std::string, SymbolWriter> symbol_writers(const Graph& graph) {
       for (size_t axis = 0; axis < shape.size(); ++axis) {
         const std::string name = shape[axis].is_constant() ? "" : shape[axis].str();
         const auto symbol = graph.symbols.find(name);
-        if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data && !known.contains(name))
+        if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data &&
+            !known.contains(name))
           out.try_emplace(name, SymbolWriter{id, i, axis});
       }
     }
@@ -140,7 +155,8 @@ std::map<std::string, SymbolWriter> symbol_writers(const Graph& graph) {
 }
 
 namespace {
-// Inputs of the node before those that its bodies capture, and the body input of the first captured.
+// Inputs of the node before those that its bodies capture, and the body input of the first
+// captured.
 struct Captures {
   size_t node, body;
 };
@@ -192,7 +208,8 @@ size_t complete_outputs(Graph& graph, NodeId id) {
   size_t changes = 0;
   for (size_t i = 0; i < graph.node(id).outputs.size(); ++i) {
     if (graph.node(id).outputs[i].valid()) continue;
-    const ValueId made = graph.add_value(graph.node(id).name + "." + std::to_string(i), DType::f32, {});
+    const ValueId made =
+        graph.add_value(graph.node(id).name + "." + std::to_string(i), DType::f32, {});
     graph.value(made).producer = id;
     graph.node(id).outputs[i] = made;
     ++changes;
@@ -213,7 +230,9 @@ void separate_outputs(Graph& body) {
 
 size_t take_known_branch(Graph& graph, NodeId id) {
   const Value& condition = graph.value(graph.node(id).inputs[0]);
-  const std::optional<bool> taken = known({condition.dtype, condition.shape, condition.is_constant() ? &condition.constant : nullptr, condition.content});
+  const std::optional<bool> taken =
+      known({condition.dtype, condition.shape,
+             condition.is_constant() ? &condition.constant : nullptr, condition.content});
   if (!taken) return 0;
   Node node = std::move(graph.node(id));
   graph.node(id).name = node.name;
@@ -237,8 +256,10 @@ size_t take_known_branch(Graph& graph, NodeId id) {
     Value& value = graph.value(node.outputs[i]);
     const Shape& shape = body.value(body.outputs[i]).shape;
     for (size_t d = 0; d < shape.size() && shape.size() == value.shape.size(); ++d) {
-      const auto symbol = graph.symbols.find(value.shape[d].is_constant() ? "" : value.shape[d].str());
-      if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data && !(shape[d] == value.shape[d]))
+      const auto symbol =
+          graph.symbols.find(value.shape[d].is_constant() ? "" : value.shape[d].str());
+      if (symbol != graph.symbols.end() && symbol->second.kind == SymbolKind::data &&
+          !(shape[d] == value.shape[d]))
         settled.emplace(symbol->first, shape[d]);
     }
     value.shape = shape;

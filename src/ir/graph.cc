@@ -10,7 +10,8 @@
 
 namespace vitrail::ir {
 namespace {
-std::string unique_name(std::map<std::string, uint32_t, std::less<>>& used, const std::string& wanted) {
+std::string unique_name(std::map<std::string, uint32_t, std::less<>>& used,
+                        const std::string& wanted) {
   if (!used.contains(wanted)) return wanted;
   // The stored number is where the search for a free suffix goes on, so that a million nodes of
   // one name stay linear.
@@ -45,7 +46,8 @@ Graph Graph::clone() const {
     copy.outputs = node.outputs;
     copy.sources = node.sources;
     copy.alive = node.alive;
-    for (const auto& body : node.bodies) copy.bodies.push_back(std::make_unique<Graph>(body->clone()));
+    for (const auto& body : node.bodies)
+      copy.bodies.push_back(std::make_unique<Graph>(body->clone()));
     out.nodes_.push_back(std::move(copy));
   }
   return out;
@@ -72,7 +74,8 @@ ValueId Graph::add_input(std::string wanted, DType dtype, Shape shape) {
     std::set<std::string> names;
     d.collect_symbols(names);
     for (const std::string& symbol : names)
-      if (!symbols.contains(symbol)) symbols[symbol] = {SymbolKind::input, {1, Interval::kUnbounded}, 0};
+      if (!symbols.contains(symbol))
+        symbols[symbol] = {SymbolKind::input, {1, Interval::kUnbounded}, 0};
   }
   const ValueId id = add_value(std::move(wanted), dtype, std::move(shape));
   inputs.push_back(id);
@@ -95,27 +98,31 @@ NodeId Graph::add_raw_node(Node node) {
   return id;
 }
 
-NodeId Graph::add_node(const OpDef& op, std::vector<ValueId> inputs_, Attrs attrs, std::string wanted, int outputs_) {
+NodeId Graph::add_node(const OpDef& op, std::vector<ValueId> inputs_, Attrs attrs,
+                       std::string wanted, int outputs_) {
   Node node;
   node.op = &op;
   node.name = unique_node_name(wanted.empty() ? op.name : wanted);
   node.attrs = std::move(attrs);
   node.inputs = std::move(inputs_);
   for (int i = 0; i < outputs_; ++i)
-    node.outputs.push_back(add_value(i == 0 ? node.name : node.name + "." + std::to_string(i), DType::f32, {}));
+    node.outputs.push_back(
+        add_value(i == 0 ? node.name : node.name + "." + std::to_string(i), DType::f32, {}));
   const NodeId id = add_raw_node(std::move(node));
   infer(id);
   return id;
 }
 
-ValueId Graph::op(std::string_view op_name, std::vector<ValueId> inputs_, Attrs attrs, std::string wanted) {
+ValueId Graph::op(std::string_view op_name, std::vector<ValueId> inputs_, Attrs attrs,
+                  std::string wanted) {
   const OpDef* def = find_op("", op_name);
   require(def != nullptr, Code::internal, "no op '{}'", op_name);
   return node(add_node(*def, std::move(inputs_), std::move(attrs), std::move(wanted))).outputs[0];
 }
 
 size_t Graph::node_count() const {
-  return static_cast<size_t>(std::count_if(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.alive; }));
+  return static_cast<size_t>(
+      std::count_if(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.alive; }));
 }
 
 std::vector<NodeId> Graph::topological_order() const {
@@ -156,7 +163,10 @@ std::vector<NodeId> Graph::topological_order() const {
     path.push_back(at);
     for (ValueId in : nodes_[at].inputs) {
       const NodeId p = in.valid() ? value(in).producer : NodeId{};
-      if (p.valid() && nodes_[p.index].alive && waiting[p.index] > 0) { at = p.index; break; }
+      if (p.valid() && nodes_[p.index].alive && waiting[p.index] > 0) {
+        at = p.index;
+        break;
+      }
     }
   }
   std::string loop = "'" + printable(nodes_[at].name) + "'";
@@ -187,7 +197,9 @@ const Node* Graph::producer(ValueId id) const {
   const NodeId p = value(id).producer;
   return p.valid() && nodes_[p.index].alive ? &nodes_[p.index] : nullptr;
 }
-bool Graph::is_output(ValueId id) const { return std::find(outputs.begin(), outputs.end(), id) != outputs.end(); }
+bool Graph::is_output(ValueId id) const {
+  return std::find(outputs.begin(), outputs.end(), id) != outputs.end();
+}
 
 namespace {
 ValueInfo info_of(const Value& value) {
@@ -214,7 +226,8 @@ void Graph::replace_uses(ValueId from, ValueId to) {
     if (node.alive) std::replace(node.inputs.begin(), node.inputs.end(), from, to);
   if (!is_output(from)) return;
   // A model's outputs keep their names: swap them where the new value is not an output or input.
-  const bool to_is_free = !is_output(to) && std::find(inputs.begin(), inputs.end(), to) == inputs.end() &&
+  const bool to_is_free = !is_output(to) &&
+                          std::find(inputs.begin(), inputs.end(), to) == inputs.end() &&
                           !value(to).is_constant();
   std::replace(outputs.begin(), outputs.end(), from, to);
   if (to_is_free) std::swap(value(from).name, value(to).name);
@@ -262,7 +275,8 @@ size_t Graph::remove_dead() {
   // An output that nothing reads stays with its node.
   for (uint32_t i = 0; i < values_.size(); ++i)
     if (!needed[i] && !values_[i].name.empty() &&
-        (values_[i].is_constant() || (values_[i].producer.valid() && !keep[values_[i].producer.index]))) {
+        (values_[i].is_constant() ||
+         (values_[i].producer.valid() && !keep[values_[i].producer.index]))) {
       values_[i].constant = Tensor();
       retire_value({i});
     }
@@ -276,8 +290,10 @@ void Graph::compact() {
   for (ValueId v : outputs) used[v.index] = true;
   for (const Node& node : nodes_) {
     if (!node.alive) continue;
-    for (ValueId v : node.inputs) if (v.valid()) used[v.index] = true;
-    for (ValueId v : node.outputs) if (v.valid()) used[v.index] = true;
+    for (ValueId v : node.inputs)
+      if (v.valid()) used[v.index] = true;
+    for (ValueId v : node.outputs)
+      if (v.valid()) used[v.index] = true;
   }
   std::vector<NodeId> order = topological_order();
   std::vector<Value> values;
@@ -291,7 +307,9 @@ void Graph::compact() {
     node_map[id.index] = static_cast<uint32_t>(nodes.size());
     nodes.push_back(std::move(nodes_[id.index]));
   }
-  const auto move_value = [&](ValueId& v) { if (v.valid()) v.index = value_map[v.index]; };
+  const auto move_value = [&](ValueId& v) {
+    if (v.valid()) v.index = value_map[v.index];
+  };
   for (Node& node : nodes) {
     for (ValueId& v : node.inputs) move_value(v);
     for (ValueId& v : node.outputs) move_value(v);
@@ -322,22 +340,26 @@ void Graph::infer(NodeId id) {
     const OpDef& op = *n.op;
     const auto arity = [&](size_t count, int least, int most, const char* what) {
       require(static_cast<int>(count) >= least && static_cast<int>(count) <= most, Code::bad_input,
-              "{} {} given, expected {} to {}", count, what, least, most >= kMany ? "any number" : std::to_string(most));
+              "{} {} given, expected {} to {}", count, what, least,
+              most >= kMany ? "any number" : std::to_string(most));
     };
     arity(n.inputs.size(), op.min_inputs, op.max_inputs, "inputs");
     arity(n.outputs.size(), op.min_outputs, op.max_outputs, "outputs");
     for (const AttrSpec& spec : op.attrs) {
       const auto found = n.attrs.all().find(spec.name);
-      require(found != n.attrs.all().end() || !spec.required, Code::bad_input, "attribute '{}' is missing", spec.name);
-      require(found == n.attrs.all().end() || found->second.index() == static_cast<size_t>(spec.kind),
-              Code::bad_input, "attribute '{}' has the wrong type", spec.name);
+      require(found != n.attrs.all().end() || !spec.required, Code::bad_input,
+              "attribute '{}' is missing", spec.name);
+      require(
+          found == n.attrs.all().end() || found->second.index() == static_cast<size_t>(spec.kind),
+          Code::bad_input, "attribute '{}' has the wrong type", spec.name);
     }
     InferContext ctx{n.attrs, {}, std::vector<ValueInfo>(n.outputs.size()), n.name, {}, {}, {}};
     std::vector<ValueInfo> infos;
     infos.reserve(n.inputs.size());
     for (size_t i = 0; i < n.inputs.size(); ++i) {
       const ValueId in = n.inputs[i];
-      require(in.valid() || static_cast<int>(i) >= op.min_inputs || op.min_inputs == 0 || op.max_inputs == kMany,
+      require(in.valid() || static_cast<int>(i) >= op.min_inputs || op.min_inputs == 0 ||
+                  op.max_inputs == kMany,
               Code::bad_input, "input {} is required", i);
       if (in.valid()) infos.push_back(info_of(value(in)));
       ctx.inputs.push_back(in.valid() ? &infos.back() : nullptr);
@@ -358,7 +380,8 @@ void Graph::infer(NodeId id) {
           std::set<std::string> names;
           d.collect_symbols(names);
           for (const std::string& symbol : names)
-            if (symbols.contains(symbol) && symbols[symbol].kind == SymbolKind::data && symbol.rfind(prefix, 0) == 0 &&
+            if (symbols.contains(symbol) && symbols[symbol].kind == SymbolKind::data &&
+                symbol.rfind(prefix, 0) == 0 &&
                 std::find(earlier.begin(), earlier.end(), Expr::symbol(symbol)) == earlier.end())
               earlier.push_back(Expr::symbol(symbol));
         }
@@ -368,8 +391,10 @@ void Graph::infer(NodeId id) {
       return new_data_symbol(cleaned(n.name + "." + hint), bound);
     };
     ctx.ranges = symbol_ranges();
-    if (n.bodies.empty()) op.infer(ctx);
-    else infer_control_flow(*this, n, ctx);
+    if (n.bodies.empty())
+      op.infer(ctx);
+    else
+      infer_control_flow(*this, n, ctx);
     for (size_t i = 0; i < n.outputs.size(); ++i) {
       if (!n.outputs[i].valid()) continue;
       Value& out = value(n.outputs[i]);
@@ -381,15 +406,18 @@ void Graph::infer(NodeId id) {
     // time, its axis must stay (CvT's legacy exports end so).
     if (n.is("Squeeze") && n.inputs.size() == 1 && !is_static(value(n.inputs[0]).shape)) {
       const auto axes = squeezed_axes(value(n.inputs[0]).shape);
-      n.inputs.push_back(add_constant(n.name + ".axes", Tensor::of<int64_t>({static_cast<int64_t>(axes.size())}, axes)));
+      n.inputs.push_back(add_constant(
+          n.name + ".axes", Tensor::of<int64_t>({static_cast<int64_t>(axes.size())}, axes)));
     }
     for (Equality& e : ctx.equalities) {
-      const bool known = std::any_of(guards.begin(), guards.end(), [&](const Equality& g) { return g.a == e.a && g.b == e.b; });
+      const bool known = std::any_of(guards.begin(), guards.end(),
+                                     [&](const Equality& g) { return g.a == e.a && g.b == e.b; });
       if (!known) guards.push_back(std::move(e));
     }
     for (std::string& w : ctx.warnings) {
       std::string text = fmt::format("node '{}' ({}): {}", printable(n.name), n.type(), w);
-      if (std::find(warnings.begin(), warnings.end(), text) == warnings.end()) warnings.push_back(std::move(text));
+      if (std::find(warnings.begin(), warnings.end(), text) == warnings.end())
+        warnings.push_back(std::move(text));
     }
   });
 }
@@ -414,8 +442,8 @@ void substitute(Graph& graph, const std::map<std::string, Expr, std::less<>>& va
   for (const Equality& guard : graph.guards) {
     const Equality now{guard.a.substitute(values), guard.b.substitute(values)};
     require(!now.a.is_constant() || !now.b.is_constant() || now.a == now.b, Code::bad_input,
-            "extents {} and {} must be equal, at the given shapes they are {} and {}", guard.a.str(), guard.b.str(),
-            now.a.str(), now.b.str());
+            "extents {} and {} must be equal, at the given shapes they are {} and {}",
+            guard.a.str(), guard.b.str(), now.a.str(), now.b.str());
     if (!(now.a == now.b)) kept.push_back(now);
   }
   graph.guards = std::move(kept);

@@ -26,7 +26,7 @@ class Graph;
 
 /// A tensor of the graph: an input, a constant, or the output of one node.
 struct Value {
-  std::string name;    ///< unique in its graph, never empty
+  std::string name;  ///< unique in its graph, never empty
   DType dtype = DType::f32;
   Shape shape;
   std::optional<std::vector<Expr>> content;  ///< see ValueInfo
@@ -41,9 +41,9 @@ struct Value {
 /// closed: body input i is node input i (If: i + 1, after the condition), body output i is node
 /// output i. bodies[1..] of a fusion are alternatives of equal meaning.
 struct Node {
-  std::string name;             ///< unique in its graph
-  const OpDef* op = nullptr;    ///< null for a fusion
-  std::string family;           ///< kernel family the fusion is for
+  std::string name;           ///< unique in its graph
+  const OpDef* op = nullptr;  ///< null for a fusion
+  std::string family;         ///< kernel family the fusion is for
   Attrs attrs;
   std::vector<ValueId> inputs;  ///< trailing absent inputs are dropped
   std::vector<ValueId> outputs;
@@ -52,7 +52,9 @@ struct Node {
   bool alive = true;
 
   bool is_fusion() const { return !family.empty(); }
-  bool is(std::string_view op_name) const { return op && op->domain[0] == 0 && op_name == op->name; }
+  bool is(std::string_view op_name) const {
+    return op && op->domain[0] == 0 && op_name == op->name;
+  }
   const char* type() const { return op ? op->name : family.c_str(); }
 };
 
@@ -93,7 +95,8 @@ class Graph {
   NodeId add_node(const OpDef& op, std::vector<ValueId> inputs, Attrs attrs = {},
                   std::string name = {}, int outputs = 1);
   /// The same by ONNX name, first output returned.
-  ValueId op(std::string_view op_name, std::vector<ValueId> inputs, Attrs attrs = {}, std::string name = {});
+  ValueId op(std::string_view op_name, std::vector<ValueId> inputs, Attrs attrs = {},
+             std::string name = {});
   /// A node put together by the caller (importer, parser, passes); outputs exist already.
   NodeId add_raw_node(Node node);
 
@@ -122,7 +125,8 @@ class Graph {
   // --- editing
   /// Every use of `from` (graph outputs too) reads `to` instead. The graph output keeps its name.
   void replace_uses(ValueId from, ValueId to);
-  /// The node's name may be used again; its outputs must get another producer or lose their readers.
+  /// The node's name may be used again; its outputs must get another producer or lose their
+  /// readers.
   void remove_node(NodeId id);
   /// Gives a value another name, made unique; returns it.
   std::string rename_value(ValueId id, const std::string& wanted);
@@ -150,11 +154,13 @@ class Graph {
 /// the values read from outside (constants too), in order of first use; outputs the values used
 /// outside, in order of production. Returns the fusion. The members must be convex (no path leaves
 /// and comes back), otherwise Error(internal).
-NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string family, std::string name = {});
+NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string family,
+               std::string name = {});
 /// The inverse: replaces a fusion by the nodes of bodies[which].
 void dissolve(Graph& graph, NodeId fusion, size_t which = 0);
 
-/// Replaces symbols by expressions everywhere: shapes, contents, guards, bodies. Replaced symbols go.
+/// Replaces symbols by expressions everywhere: shapes, contents, guards, bodies. Replaced symbols
+/// go.
 void substitute(Graph& graph, const std::map<std::string, Expr, std::less<>>& values);
 
 /// Checks every invariant of the graph and of its bodies; throws Error(internal) that names the

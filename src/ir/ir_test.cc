@@ -39,13 +39,15 @@ TEST(Text, EveryTruncationIsAnError) {
 
 TEST(Text, TypesAndNamesMayBeLeftOut) {
   std::string text = kText;
-  for (const char* part : {"@\"s0\"", "@\"s1\"", "@\"first\"", "@\"second\"", "@\"third\"", " from [\"s0\", \"s1\"]"}) {
+  for (const char* part : {"@\"s0\"", "@\"s1\"", "@\"first\"", "@\"second\"", "@\"third\"",
+                           " from [\"s0\", \"s1\"]"}) {
     const size_t at = text.find(part);
     text.erase(at, std::string(part).size());
   }
   for (const char* name : {"a", "b", "c", "t"}) {
     const std::string typed = std::string(" ") + name + ": f32[N,8] =";
-    for (size_t at; (at = text.find(typed)) != std::string::npos;) text.replace(at, typed.size(), std::string(" ") + name + " =");
+    for (size_t at; (at = text.find(typed)) != std::string::npos;)
+      text.replace(at, typed.size(), std::string(" ") + name + " =");
   }
   const Graph g = parse(text);
   const NodeId last = g.topological_order().back();
@@ -100,7 +102,7 @@ TEST(Storage, ReshapeOfStrides) {
   EXPECT_EQ(reshaped({4, 6}, {6, 1}, {2, 2, 6}), "[12,6,1]");
   EXPECT_EQ(reshaped({4, 6}, {12, 1}, {2, 2, 6}), "[24,12,1]");  // a window of wider rows
   EXPECT_EQ(reshaped({4, 6}, {12, 1}, {24}), "none");
-  EXPECT_EQ(reshaped({4, 6}, {1, 4}, {24}), "none");             // transposed
+  EXPECT_EQ(reshaped({4, 6}, {1, 4}, {24}), "none");  // transposed
   EXPECT_EQ(reshaped({4, 6}, {1, 4}, {4, 2, 3}), "[1,12,4]");
   // Extents of which none divides the other.
   EXPECT_EQ(reshaped({3, 5}, {5, 1}, {5, 3}), "[3,1]");
@@ -152,7 +154,8 @@ TEST(Graph, AMillionNodesInAChain) {
   EXPECT_EQ(g.topological_order().size(), 1000000u);
 }
 
-// Found by the differential test of src/compile: products of sums have no common factor to divide by.
+// Found by the differential test of src/compile: products of sums have no common factor to divide
+// by.
 TEST(Storage, ReshapeOfExtentsThatAreSums) {
   const Expr n = Expr::symbol("N"), h = Expr::symbol("H"), w = Expr::symbol("W");
   const Shape image = {n, 7, h * 2 + 4, w * 2 + 4}, flat = {n, 7, (h * 2 + 4) * (w * 2 + 4)};

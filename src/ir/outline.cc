@@ -17,7 +17,8 @@ void copy_node(const Graph& from, const Node& node, Graph& to, std::map<ValueId,
   copy.family = node.family;
   copy.attrs = node.attrs;
   copy.sources = node.sources;
-  for (const auto& body : node.bodies) copy.bodies.push_back(std::make_unique<Graph>(body->clone()));
+  for (const auto& body : node.bodies)
+    copy.bodies.push_back(std::make_unique<Graph>(body->clone()));
   for (ValueId in : node.inputs) copy.inputs.push_back(in.valid() ? map.at(in) : kNoValue);
   for (ValueId out : node.outputs) {
     if (!out.valid()) {
@@ -26,7 +27,8 @@ void copy_node(const Graph& from, const Node& node, Graph& to, std::map<ValueId,
     }
     const Value& value = from.value(out);
     const auto known = map.find(out);
-    const ValueId made = known != map.end() ? known->second : to.add_value(value.name, value.dtype, value.shape);
+    const ValueId made =
+        known != map.end() ? known->second : to.add_value(value.name, value.dtype, value.shape);
     to.value(made).content = value.content;
     map[out] = made;
     copy.outputs.push_back(made);
@@ -36,7 +38,8 @@ void copy_node(const Graph& from, const Node& node, Graph& to, std::map<ValueId,
 
 }  // namespace
 
-NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string family, std::string name) {
+NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string family,
+               std::string name) {
   std::set<NodeId> inside(members.begin(), members.end());
   std::vector<NodeId> order;
   std::map<NodeId, size_t> position;
@@ -44,7 +47,8 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
     position[id] = position.size();
     if (inside.contains(id)) order.push_back(id);
   }
-  require(!order.empty() && order.size() == inside.size(), Code::internal, "outline: empty or dead members");
+  require(!order.empty() && order.size() == inside.size(), Code::internal,
+          "outline: empty or dead members");
 
   // Convex: nothing outside lies between two members. Follow readers of members that are outside.
   const auto users = graph.users();
@@ -55,8 +59,9 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
       if (out.valid())
         for (NodeId reader : users[out.index]) {
           const bool is_inside = inside.contains(reader);
-          require(from_inside || !is_inside, Code::internal, "outline: '{}' lies between members of '{}'",
-                  printable(graph.node(id).name), family);
+          require(from_inside || !is_inside, Code::internal,
+                  "outline: '{}' lies between members of '{}'", printable(graph.node(id).name),
+                  family);
           if (!is_inside && position[reader] < position[order.back()] && seen.insert(reader).second)
             work.push_back(reader);
         }
@@ -83,7 +88,8 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
       if (!in.valid() || made.contains(in) || map.contains(in)) continue;
       const Value& value = graph.value(in);
       const ValueId inner = body->add_value(value.name, value.dtype, value.shape);
-      body->value(inner).content = graph.ints(in);  // of constants, too: the body's shape rules read them
+      body->value(inner).content =
+          graph.ints(in);  // of constants, too: the body's shape rules read them
       body->inputs.push_back(inner);
       fusion.inputs.push_back(in);
       map[in] = inner;
@@ -100,9 +106,9 @@ NodeId outline(Graph& graph, const std::vector<NodeId>& members, std::string fam
     for (ValueId out : graph.node(id).outputs) {
       if (!out.valid()) continue;
       const auto& readers = users[out.index];
-      const bool read_outside = graph.is_output(out) || std::any_of(readers.begin(), readers.end(), [&](NodeId r) {
-                                  return !inside.contains(r);
-                                });
+      const bool read_outside =
+          graph.is_output(out) || std::any_of(readers.begin(), readers.end(),
+                                              [&](NodeId r) { return !inside.contains(r); });
       if (!read_outside) continue;
       body->outputs.push_back(map.at(out));
       fusion.outputs.push_back(out);
@@ -119,14 +125,17 @@ void dissolve(Graph& graph, NodeId id, size_t which) {
   Node fusion = std::move(graph.node(id));
   graph.node(id).name = fusion.name;
   graph.remove_node(id);
-  require(which < fusion.bodies.size(), Code::internal, "dissolve: '{}' has no body {}", fusion.name, which);
+  require(which < fusion.bodies.size(), Code::internal, "dissolve: '{}' has no body {}",
+          fusion.name, which);
   const Graph& body = *fusion.bodies[which];
   std::map<ValueId, ValueId> map;
   for (size_t i = 0; i < body.inputs.size(); ++i) map[body.inputs[i]] = fusion.inputs[i];
   for (uint32_t v = 0; v < body.value_count(); ++v)
-    if (body.value({v}).is_constant()) map[{v}] = graph.add_constant(body.value({v}).name, body.value({v}).constant);
+    if (body.value({v}).is_constant())
+      map[{v}] = graph.add_constant(body.value({v}).name, body.value({v}).constant);
   for (size_t i = 0; i < body.outputs.size(); ++i) {
-    require(!map.contains(body.outputs[i]), Code::internal, "dissolve: an output of '{}' is its input", fusion.name);
+    require(!map.contains(body.outputs[i]), Code::internal,
+            "dissolve: an output of '{}' is its input", fusion.name);
     map[body.outputs[i]] = fusion.outputs[i];
   }
   for (const auto& [symbol, info] : body.symbols) graph.symbols.try_emplace(symbol, info);

@@ -41,7 +41,8 @@ std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, co
     if (!to[j].is(1)) out.push_back(j);
   const auto products = [](const Shape& shape, const std::vector<size_t>& axes, size_t first) {
     std::vector<Expr> list;
-    for (size_t p = first; p < axes.size(); ++p) list.push_back((list.empty() ? Expr(1) : list.back()) * shape[axes[p]]);
+    for (size_t p = first; p < axes.size(); ++p)
+      list.push_back((list.empty() ? Expr(1) : list.back()) * shape[axes[p]]);
     return list;
   };
   Shape result(to.size());
@@ -56,7 +57,8 @@ std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, co
           if (left[i - i0] == right[j - j0]) return true;
       return false;
     };
-    if (!run()) i = in.size() - 1, j = out.size() - 1;  // equal by what a Reshape is, though not proved
+    if (!run())
+      i = in.size() - 1, j = out.size() - 1;  // equal by what a Reshape is, though not proved
     ++i, ++j;
     for (size_t p = i0; p + 1 < i; ++p)  // the run must be one dense piece on the input side
       if (!(strides[in[p]] == strides[in[p + 1]] * from[in[p + 1]])) return {};
@@ -78,7 +80,8 @@ std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, co
 namespace {
 
 bool is_reshape(const Node& node) {
-  return node.is("Reshape") || node.is("Flatten") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Identity");
+  return node.is("Reshape") || node.is("Flatten") || node.is("Squeeze") || node.is("Unsqueeze") ||
+         node.is("Identity");
 }
 
 AxisOrder transpose_order(const Graph& graph, const Node& node) {
@@ -87,7 +90,8 @@ AxisOrder transpose_order(const Graph& graph, const Node& node) {
   for (size_t i = 0; i < rank; ++i) reversed[i] = static_cast<int>(rank - 1 - i);
   if (!node.attrs.has("perm")) return reversed;
   AxisOrder out;
-  for (int64_t p : node.attrs.integers("perm")) out.push_back(static_cast<int>(normalize_axis(p, rank, "perm")));
+  for (int64_t p : node.attrs.integers("perm"))
+    out.push_back(static_cast<int>(normalize_axis(p, rank, "perm")));
   return out;
 }
 
@@ -99,18 +103,21 @@ struct SlicedAxis {
 std::optional<std::vector<SlicedAxis>> slice_axes(const Graph& graph, const Node& node) {
   const Shape& x = graph.value(node.inputs[0]).shape;
   const auto list = [&](size_t i) -> std::optional<std::vector<Expr>> {
-    return i < node.inputs.size() && node.inputs[i].valid() ? graph.ints(node.inputs[i]) : std::nullopt;
+    return i < node.inputs.size() && node.inputs[i].valid() ? graph.ints(node.inputs[i])
+                                                            : std::nullopt;
   };
   const auto starts = list(1);
   if (!starts) return {};
   const auto axes = list(3), steps = list(4);
-  if ((node.inputs.size() > 3 && node.inputs[3].valid() && !axes) || (node.inputs.size() > 4 && node.inputs[4].valid() && !steps))
+  if ((node.inputs.size() > 3 && node.inputs[3].valid() && !axes) ||
+      (node.inputs.size() > 4 && node.inputs[4].valid() && !steps))
     return {};
   std::vector<SlicedAxis> out;
   const Ranges ranges = graph.symbol_ranges();
   for (size_t i = 0; i < starts->size(); ++i) {
     if (axes && !(*axes)[i].is_constant()) return {};
-    const size_t axis = axes ? static_cast<size_t>(normalize_axis((*axes)[i].constant(), x.size(), "axis")) : i;
+    const size_t axis =
+        axes ? static_cast<size_t>(normalize_axis((*axes)[i].constant(), x.size(), "axis")) : i;
     const Expr step = steps ? (*steps)[i] : Expr(1);
     if (!step.is_constant() || step.constant() <= 0) return {};
     Expr start = (*starts)[i];
@@ -128,7 +135,8 @@ std::optional<Expr> gathered_index(const Graph& graph, const Node& node) {
   const auto ints = graph.ints(node.inputs[1]);
   if (!ints || !(*ints)[0].is_constant()) return {};
   const Shape& x = graph.value(node.inputs[0]).shape;
-  const auto axis = static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), x.size(), "axis"));
+  const auto axis =
+      static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), x.size(), "axis"));
   const int64_t i = (*ints)[0].constant();
   return i < 0 ? x[axis] + Expr(i) : Expr(i);
 }
@@ -140,14 +148,17 @@ bool is_view(const Graph& graph, const Node& node) {
   if (node.is("Transpose")) return true;
   // Extents that only the data give are known when the node has run, as a step.
   if (is_reshape(node) || node.is("Split") || node.is("Expand"))
-    return node.inputs.size() < 2 || !node.inputs[1].valid() || graph.ints(node.inputs[1]).has_value();
+    return node.inputs.size() < 2 || !node.inputs[1].valid() ||
+           graph.ints(node.inputs[1]).has_value();
   if (node.is("Slice")) return slice_axes(graph, node).has_value();
   if (node.is("Gather")) return gathered_index(graph, node).has_value();
   return false;
 }
 
-std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index, const Storage& input) {
-  const Shape &from = graph.value(node.inputs[0]).shape, &to = graph.value(node.outputs[index]).shape;
+std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index,
+                                    const Storage& input) {
+  const Shape &from = graph.value(node.inputs[0]).shape,
+              &to = graph.value(node.outputs[index]).shape;
   Storage out = input;
   if (is_reshape(node)) {
     const auto strides = reshape_strides(from, input.strides, to);
@@ -155,7 +166,8 @@ std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t
     out.strides = *strides;
   } else if (node.is("Transpose")) {
     const AxisOrder order = transpose_order(graph, node);
-    for (size_t i = 0; i < order.size(); ++i) out.strides[i] = input.strides[static_cast<size_t>(order[i])];
+    for (size_t i = 0; i < order.size(); ++i)
+      out.strides[i] = input.strides[static_cast<size_t>(order[i])];
   } else if (node.is("Expand")) {
     const size_t skip = to.size() - from.size();
     out.strides.assign(to.size(), 0);
@@ -169,10 +181,13 @@ std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t
       out.strides[s.axis] = input.strides[s.axis] * s.step;
     }
   } else if (node.is("Split")) {
-    const auto axis = static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), from.size(), "axis"));
-    for (size_t i = 0; i < index; ++i) out.offset += graph.value(node.outputs[i]).shape[axis] * input.strides[axis];
+    const auto axis =
+        static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), from.size(), "axis"));
+    for (size_t i = 0; i < index; ++i)
+      out.offset += graph.value(node.outputs[i]).shape[axis] * input.strides[axis];
   } else {  // Gather of one index
-    const auto axis = static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), from.size(), "axis"));
+    const auto axis =
+        static_cast<size_t>(normalize_axis(node.attrs.integer("axis", 0), from.size(), "axis"));
     out.offset += *gathered_index(graph, node) * input.strides[axis];
     out.strides.erase(out.strides.begin() + static_cast<std::ptrdiff_t>(axis));
   }
@@ -191,7 +206,8 @@ std::optional<Storage> inverse_view(const Graph& graph, const Node& node, const 
   }
   if (node.is("Transpose")) {
     const AxisOrder order = transpose_order(graph, node);
-    for (size_t i = 0; i < order.size(); ++i) in.strides[static_cast<size_t>(order[i])] = output.strides[i];
+    for (size_t i = 0; i < order.size(); ++i)
+      in.strides[static_cast<size_t>(order[i])] = output.strides[i];
     return in;
   }
   return {};

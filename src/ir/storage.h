@@ -29,9 +29,12 @@ std::optional<Shape> reshape_strides(const Shape& from, const Shape& strides, co
 
 /// Whether a node only gives its input another arrangement (it needs no step when strides allow).
 bool is_view(const Graph& graph, const Node& node);
-/// Storage of output `index` of a view node, given that of its input; nothing when it must be copied.
-std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index, const Storage& input);
-/// Storage that the input of a view must have so that output 0 has `output`; nothing when there is none.
+/// Storage of output `index` of a view node, given that of its input; nothing when it must be
+/// copied.
+std::optional<Storage> view_storage(const Graph& graph, const Node& node, size_t index,
+                                    const Storage& input);
+/// Storage that the input of a view must have so that output 0 has `output`; nothing when there is
+/// none.
 std::optional<Storage> inverse_view(const Graph& graph, const Node& node, const Storage& output);
 
 }  // namespace vitrail::ir

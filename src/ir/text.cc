@@ -11,9 +11,12 @@ std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n') out += "\\n";
-    else if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      out += c;
   }
   return out + "\"";
 }
@@ -21,7 +24,8 @@ std::string quoted(const std::string& text) {
 // A name as it stands where it is a plain word, quoted otherwise.
 std::string word(const std::string& name) {
   bool plain = !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0]));
-  for (char c : name) plain &= std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '/';
+  for (char c : name)
+    plain &= std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '/';
   return plain ? name : "%" + quoted(name);
 }
 
@@ -73,13 +77,21 @@ std::string attr(const AttrValue& value, const Limit& limit) {
     return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
   };
   switch (static_cast<AttrKind>(value.index())) {
-    case AttrKind::integer: return std::to_string(std::get<int64_t>(value));
-    case AttrKind::number: return real(std::get<double>(value));
-    case AttrKind::text: return quoted(std::get<std::string>(value));
-    case AttrKind::integers: return "i" + list(std::get<std::vector<int64_t>>(value), [](int64_t v) { return std::to_string(v); });
-    case AttrKind::numbers: return "f" + list(std::get<std::vector<double>>(value), real);
-    case AttrKind::texts: return "s" + list(std::get<std::vector<std::string>>(value), quoted);
-    case AttrKind::tensor: return tensor(std::get<Tensor>(value), limit);
+    case AttrKind::integer:
+      return std::to_string(std::get<int64_t>(value));
+    case AttrKind::number:
+      return real(std::get<double>(value));
+    case AttrKind::text:
+      return quoted(std::get<std::string>(value));
+    case AttrKind::integers:
+      return "i" + list(std::get<std::vector<int64_t>>(value),
+                        [](int64_t v) { return std::to_string(v); });
+    case AttrKind::numbers:
+      return "f" + list(std::get<std::vector<double>>(value), real);
+    case AttrKind::texts:
+      return "s" + list(std::get<std::vector<std::string>>(value), quoted);
+    case AttrKind::tensor:
+      return tensor(std::get<Tensor>(value), limit);
   }
   return "";
 }
@@ -88,45 +100,58 @@ struct Printer {
   Limit limit;
   std::string out;
 
-  static std::string type(const Value& v) { return std::string(name_of(v.dtype)) + to_string(v.shape); }
+  static std::string type(const Value& v) {
+    return std::string(name_of(v.dtype)) + to_string(v.shape);
+  }
   static std::string declaration(const Value& v) { return word(v.name) + ": " + type(v); }
 
   void signature(const Graph& g) {
     out += "(";
-    for (size_t i = 0; i < g.inputs.size(); ++i) out += (i ? ", " : "") + declaration(g.value(g.inputs[i]));
+    for (size_t i = 0; i < g.inputs.size(); ++i)
+      out += (i ? ", " : "") + declaration(g.value(g.inputs[i]));
     out += ") -> (";
-    for (size_t i = 0; i < g.outputs.size(); ++i) out += (i ? ", " : "") + word(g.value(g.outputs[i]).name);
+    for (size_t i = 0; i < g.outputs.size(); ++i)
+      out += (i ? ", " : "") + word(g.value(g.outputs[i]).name);
     out += ")";
   }
 
   void symbols(const Graph& g, const std::string& indent) {
     for (const auto& [name, symbol] : g.symbols) {
       out += indent + "symbol " + word(name);
-      if (symbol.kind == SymbolKind::data) out += " data " + symbol.bound.str();
-      else out += fmt::format(" {} {}..{}", symbol.kind == SymbolKind::bind ? "bind" : "input", symbol.range.low,
-                              symbol.range.high == Interval::kUnbounded ? "" : std::to_string(symbol.range.high));
+      if (symbol.kind == SymbolKind::data)
+        out += " data " + symbol.bound.str();
+      else
+        out += fmt::format(
+            " {} {}..{}", symbol.kind == SymbolKind::bind ? "bind" : "input", symbol.range.low,
+            symbol.range.high == Interval::kUnbounded ? "" : std::to_string(symbol.range.high));
       out += "\n";
     }
-    for (const Equality& e : g.guards) out += indent + "guard " + e.a.str() + " == " + e.b.str() + "\n";
+    for (const Equality& e : g.guards)
+      out += indent + "guard " + e.a.str() + " == " + e.b.str() + "\n";
   }
 
   void contents(const Graph& g, const std::string& indent) {
     for (uint32_t i = 0; i < g.value_count(); ++i)
       if (g.value({i}).is_constant())
-        out += indent + "const " + word(g.value({i}).name) + ": " + tensor(g.value({i}).constant, limit) + "\n";
+        out += indent + "const " + word(g.value({i}).name) + ": " +
+               tensor(g.value({i}).constant, limit) + "\n";
     for (NodeId id : g.topological_order()) node(g, g.node(id), indent);
   }
 
   void node(const Graph& g, const Node& n, const std::string& indent) {
     out += indent;
     for (size_t i = 0; i < n.outputs.size(); ++i)
-      out += (i ? ", " : "") + (n.outputs[i].valid() ? declaration(g.value(n.outputs[i])) : std::string("_"));
+      out += (i ? ", " : "") +
+             (n.outputs[i].valid() ? declaration(g.value(n.outputs[i])) : std::string("_"));
     out += " = ";
-    if (n.is_fusion()) out += "fusion " + quoted(n.family);
-    else out += (n.op->domain[0] ? std::string(n.op->domain) + "::" : std::string()) + n.op->name;
+    if (n.is_fusion())
+      out += "fusion " + quoted(n.family);
+    else
+      out += (n.op->domain[0] ? std::string(n.op->domain) + "::" : std::string()) + n.op->name;
     out += "(";
     for (size_t i = 0; i < n.inputs.size(); ++i)
-      out += (i ? ", " : "") + (n.inputs[i].valid() ? word(g.value(n.inputs[i]).name) : std::string("_"));
+      out += (i ? ", " : "") +
+             (n.inputs[i].valid() ? word(g.value(n.inputs[i]).name) : std::string("_"));
     out += ")";
     if (!n.attrs.all().empty()) {
       out += " {";
@@ -162,7 +187,8 @@ std::string print(const Graph& graph, size_t largest_constant, std::vector<Tenso
   printer.out = "graph " + quoted(graph.name) + " ";
   printer.signature(graph);
   printer.out += " {\n";
-  for (const auto& [key, value] : graph.metadata) printer.out += "  meta " + quoted(key) + " " + quoted(value) + "\n";
+  for (const auto& [key, value] : graph.metadata)
+    printer.out += "  meta " + quoted(key) + " " + quoted(value) + "\n";
   printer.symbols(graph, "  ");
   printer.contents(graph, "  ");
   printer.out += "}\n";

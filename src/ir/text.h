@@ -22,7 +22,8 @@ namespace vitrail::ir {
 /// A reader that writes by hand may leave out the types of nodes' outputs (they are inferred) and
 /// @"names" (the first output's name).
 /// `data`: collects the constants that printed as digests, as `parse` takes them.
-std::string print(const Graph& graph, size_t largest_constant = 64, std::vector<Tensor>* data = nullptr);
+std::string print(const Graph& graph, size_t largest_constant = 64,
+                  std::vector<Tensor>* data = nullptr);
 /// Throws Error(bad_input) with line and column.
 Graph parse(std::string_view text, const std::vector<Tensor>* data = nullptr);
 

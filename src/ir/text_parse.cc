@@ -39,7 +39,8 @@ class Parser {
     fail(Code::bad_input, "graph text, line {}, column {}: {}", line, column, what);
   }
   void skip() {
-    while (at_ < text_.size() && (std::isspace(static_cast<unsigned char>(text_[at_])) || text_[at_] == ';')) {
+    while (at_ < text_.size() &&
+           (std::isspace(static_cast<unsigned char>(text_[at_])) || text_[at_] == ';')) {
       if (text_[at_] == ';')  // a comment runs to the end of its line
         while (at_ < text_.size() && text_[at_] != '\n') ++at_;
       else
@@ -84,7 +85,8 @@ class Parser {
           c = '\n';
         } else if (c == 'x') {
           if (at_ + 2 > text_.size()) bad("unfinished text");
-          c = static_cast<char>(std::strtol(std::string(text_.substr(at_, 2)).c_str(), nullptr, 16));
+          c = static_cast<char>(
+              std::strtol(std::string(text_.substr(at_, 2)).c_str(), nullptr, 16));
           at_ += 2;
         }
       }
@@ -104,8 +106,8 @@ class Parser {
   std::string number_text() {
     skip();
     const size_t start = at_;
-    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '+' ||
-                                  text_[at_] == '-' || text_[at_] == '.'))
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) ||
+                                  text_[at_] == '+' || text_[at_] == '-' || text_[at_] == '.'))
       ++at_;
     if (at_ == start) bad("expected a number");
     return std::string(text_.substr(start, at_ - start));
@@ -160,7 +162,8 @@ class Parser {
     expect("=");
     if (take("#")) {
       number_text();
-      if (!data_ || next_data_ >= data_->size()) bad("a digest stands for data that is not at hand");
+      if (!data_ || next_data_ >= data_->size())
+        bad("a digest stands for data that is not at hand");
       const Tensor& t = (*data_)[next_data_++];
       if (t.dtype() != type || t.dims() != dims) bad("the data at hand has another type or shape");
       return t;
@@ -218,7 +221,8 @@ class Parser {
     (void)g;
     return found->second;
   }
-  // "name: type[shape]"; for a node's output the type may be left to inference (`typed` false then).
+  // "name: type[shape]"; for a node's output the type may be left to inference (`typed` false
+  // then).
   ValueId declare(Graph& g, bool input, bool* typed) {
     const std::string name = word();
     *typed = take(":");
@@ -226,14 +230,16 @@ class Parser {
     const DType type = *typed ? dtype() : DType::f32;
     Shape dims = *typed ? shape() : Shape{};
     if (names_.back().contains(name)) bad("'" + printable(name) + "' is defined twice");
-    const ValueId id = input ? g.add_input(name, type, std::move(dims)) : g.add_value(name, type, std::move(dims));
+    const ValueId id =
+        input ? g.add_input(name, type, std::move(dims)) : g.add_value(name, type, std::move(dims));
     names_.back()[name] = id;
     return id;
   }
 
-  // "(inputs) -> (outputs) { ... }". `known` has what is known of the inputs' elements: a body reads
-  // its constants through them.
-  void contents(Graph& g, bool infer, const std::vector<std::optional<std::vector<Expr>>>& known = {}) {
+  // "(inputs) -> (outputs) { ... }". `known` has what is known of the inputs' elements: a body
+  // reads its constants through them.
+  void contents(Graph& g, bool infer,
+                const std::vector<std::optional<std::vector<Expr>>>& known = {}) {
     if (names_.size() > kDeepest) bad("bodies nested too deeply");
     names_.emplace_back();
     std::vector<std::string> outputs;
@@ -244,7 +250,8 @@ class Parser {
       while (take(","));
       expect(")");
     }
-    for (size_t i = 0; i < std::min(known.size(), g.inputs.size()); ++i) g.value(g.inputs[i]).content = known[i];
+    for (size_t i = 0; i < std::min(known.size(), g.inputs.size()); ++i)
+      g.value(g.inputs[i]).content = known[i];
     expect("->");
     expect("(");
     if (!take(")")) {
@@ -286,14 +293,17 @@ class Parser {
       out.bound = expr("\n");
       out.range = {0, out.bound.bounds(g.symbol_ranges()).high};
     } else {
-      if (take_keyword("bind")) out.kind = SymbolKind::bind;
-      else keyword("input");
+      if (take_keyword("bind"))
+        out.kind = SymbolKind::bind;
+      else
+        keyword("input");
       skip();
       const size_t dots = text_.find("..", at_);
       if (dots == std::string_view::npos) bad("expected a range like 1..32");
       out.range.low = Expr::parse(text_.substr(at_, dots - at_)).constant();
       at_ = dots + 2;
-      if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_]))) out.range.high = integer();
+      if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])))
+        out.range.high = integer();
     }
     g.symbols[name] = out;
   }
@@ -333,30 +343,40 @@ class Parser {
       expect("}");
     }
     const ValueId named_after = n.outputs[0];
-    n.name = take("@") ? quoted() : named_after.valid() ? g.value(named_after).name : std::string(n.type());
-    if (take_keyword("from")) n.sources = list<std::string>([&] { return quoted(); });
-    else n.sources = {n.name};
+    n.name = take("@")             ? quoted()
+             : named_after.valid() ? g.value(named_after).name
+                                   : std::string(n.type());
+    if (take_keyword("from"))
+      n.sources = list<std::string>([&] { return quoted(); });
+    else
+      n.sources = {n.name};
     while (take_keyword("body")) {
       n.bodies.push_back(std::make_unique<Graph>());
       Graph& body = *n.bodies.back();
       body.name = n.family;
       if (n.is_fusion()) body.symbols = g.symbols;
       std::vector<std::optional<std::vector<Expr>>> known;
-      for (ValueId in : n.inputs) known.push_back(n.is_fusion() && in.valid() ? g.ints(in) : std::nullopt);
+      for (ValueId in : n.inputs)
+        known.push_back(n.is_fusion() && in.valid() ? g.ints(in) : std::nullopt);
       contents(body, infer, known);
     }
     if (n.is_fusion()) types_of_body(g, n, typed);
     // Declared types are checked against the shape rule, which also gives contents.
     std::vector<std::pair<DType, Shape>> declared;
-    for (ValueId v : n.outputs) declared.emplace_back(v.valid() ? g.value(v).dtype : DType::f32, v.valid() ? g.value(v).shape : Shape{});
+    for (ValueId v : n.outputs)
+      declared.emplace_back(v.valid() ? g.value(v).dtype : DType::f32,
+                            v.valid() ? g.value(v).shape : Shape{});
     const auto outs = n.outputs;
     const NodeId id = g.add_raw_node(std::move(n));
     if (!infer) return;
     g.infer(id);
     for (size_t i = 0; i < outs.size(); ++i)
-      if (outs[i].valid() && typed[i] && (g.value(outs[i]).dtype != declared[i].first || g.value(outs[i]).shape != declared[i].second))
-        bad(fmt::format("'{}' is declared {}{}, inferred {}{}", g.value(outs[i]).name, name_of(declared[i].first),
-                        to_string(declared[i].second), name_of(g.value(outs[i]).dtype), to_string(g.value(outs[i]).shape)));
+      if (outs[i].valid() && typed[i] &&
+          (g.value(outs[i]).dtype != declared[i].first ||
+           g.value(outs[i]).shape != declared[i].second))
+        bad(fmt::format("'{}' is declared {}{}, inferred {}{}", g.value(outs[i]).name,
+                        name_of(declared[i].first), to_string(declared[i].second),
+                        name_of(g.value(outs[i]).dtype), to_string(g.value(outs[i]).shape)));
   }
 
   // A fusion has no shape rule: outputs without a type have that of its body's.
@@ -381,6 +401,8 @@ class Parser {
 
 }  // namespace
 
-Graph parse(std::string_view text, const std::vector<Tensor>* data) { return Parser(text, data).graph(); }
+Graph parse(std::string_view text, const std::vector<Tensor>* data) {
+  return Parser(text, data).graph();
+}
 
 }  // namespace vitrail::ir

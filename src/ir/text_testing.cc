@@ -16,7 +16,8 @@ Tensor drawn(DType dtype, const Dims& dims, double low, double high, uint64_t se
   Tensor wide(DType::f64, dims);
   for (int64_t i = 0; i < wide.size(); ++i) {
     const double unit = static_cast<double>(random() >> 11) * 0x1p-53;
-    wide.mutable_data<double>()[i] = is_float(dtype) ? low + unit * (high - low) : std::floor(unit * 4);
+    wide.mutable_data<double>()[i] =
+        is_float(dtype) ? low + unit * (high - low) : std::floor(unit * 4);
   }
   return wide.cast(dtype);
 }
@@ -37,14 +38,16 @@ std::vector<Tensor> constants_of(const std::string& text) {
     const Graph shape = parse("graph \"t\" (x: f32[" + (*it)[3].str() + "]) -> (x) {}");
     const Dims dims = to_dims(shape.value({0}).shape);
     const bool positive = (*it)[4] == "1";
-    out.push_back(drawn(dtype_from_name((*it)[2].str()), dims, positive ? 0.5 : -1, positive ? 1.5 : 1, seed_of((*it)[1])));
+    out.push_back(drawn(dtype_from_name((*it)[2].str()), dims, positive ? 0.5 : -1,
+                        positive ? 1.5 : 1, seed_of((*it)[1])));
   }
   return out;
 }
 
 class Outline {
  public:
-  explicit Outline(const Graph& graph, int depth = 0) : graph_(graph), indent_(static_cast<size_t>(2 * depth), ' ') {}
+  explicit Outline(const Graph& graph, int depth = 0)
+      : graph_(graph), indent_(static_cast<size_t>(2 * depth), ' ') {}
 
   std::string text(const std::vector<std::string>& inputs) {
     for (size_t i = 0; i < inputs.size(); ++i) names_[graph_.inputs[i]] = inputs[i];
@@ -58,7 +61,8 @@ class Outline {
     const Tensor& t = value.constant;
     std::string out = std::string(name_of(value.dtype)) + to_string(t.dims());
     if (t.size() > 16) return out;  // what it holds shows in the results
-    for (int64_t i = 0; i < t.size(); ++i) out += (i ? " " : "{") + fmt::format("{:.6g}", t.number_at(i));
+    for (int64_t i = 0; i < t.size(); ++i)
+      out += (i ? " " : "{") + fmt::format("{:.6g}", t.number_at(i));
     return out + (t.size() ? "}" : "{}");
   }
   std::string name_of_value(ValueId v) {
@@ -74,10 +78,13 @@ class Outline {
     std::string results;
     for (ValueId v : node.outputs) {
       if (v.valid()) names_[v] = "t" + std::to_string(next_++);
-      const std::string name = v.valid() ? names_[v] + ": " + name_of(graph_.value(v).dtype) + to_string(graph_.value(v).shape) : "_";
+      const std::string name = v.valid() ? names_[v] + ": " + name_of(graph_.value(v).dtype) +
+                                               to_string(graph_.value(v).shape)
+                                         : "_";
       results += (results.empty() ? "" : ", ") + name;
     }
-    std::string line = results + " = " + (node.is_fusion() ? "fusion " : "") + node.type() + "(" + args + ")";
+    std::string line =
+        results + " = " + (node.is_fusion() ? "fusion " : "") + node.type() + "(" + args + ")";
     for (const auto& [name, value] : node.attrs.all()) line += " " + name + "=" + attr(value);
     out_ += indent_ + line + "\n";
     for (const auto& body : node.bodies) {
@@ -90,10 +97,14 @@ class Outline {
     return std::visit(
         [](const auto& v) -> std::string {
           using T = std::decay_t<decltype(v)>;
-          if constexpr (std::is_same_v<T, Tensor>) return "tensor" + to_string(v.dims());
-          else if constexpr (std::is_same_v<T, double>) return fmt::format("{:.6g}", v);
-          else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) return fmt::format("{}", v);
-          else return fmt::format("[{}]", fmt::join(v, ","));
+          if constexpr (std::is_same_v<T, Tensor>)
+            return "tensor" + to_string(v.dims());
+          else if constexpr (std::is_same_v<T, double>)
+            return fmt::format("{:.6g}", v);
+          else if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>)
+            return fmt::format("{}", v);
+          else
+            return fmt::format("[{}]", fmt::join(v, ","));
         },
         value);
   }

@@ -4,8 +4,8 @@
 
 #include "ir/graph.h"
 
-// Graphs of tests as text. A graph is written in the text form (src/ir/text.h) from its inputs on, types
-// and names of nodes left out:
+// Graphs of tests as text. A graph is written in the text form (src/ir/text.h) from its inputs on,
+// types and names of nodes left out:
 //
 //     (x: f32[N,7]) -> (y) {
 //       symbol N input 1..
@@ -19,11 +19,13 @@ namespace vitrail::ir {
 
 Graph graph_of(const std::string& text);
 
-/// The graph as a tree of nodes from its outputs up: names of values inside and the order of nodes do not
-/// matter, small constants stand where they are used. Two graphs of equal outline have equal text.
+/// The graph as a tree of nodes from its outputs up: names of values inside and the order of nodes
+/// do not matter, small constants stand where they are used. Two graphs of equal outline have equal
+/// text.
 std::string outline_of(const Graph& graph);
 
-/// Numbers of a type, floats uniform in [low, high], integers from 0 to 3; equal seeds, equal numbers.
+/// Numbers of a type, floats uniform in [low, high], integers from 0 to 3; equal seeds, equal
+/// numbers.
 Tensor drawn(DType dtype, const Dims& dims, double low, double high, uint64_t seed);
 uint64_t seed_of(const std::string& name);
 

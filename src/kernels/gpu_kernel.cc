@@ -25,11 +25,13 @@ const GpuKernel* find_gpu_kernel(std::string_view name) {
   return nullptr;
 }
 
-Tensor gpu_pack(const GpuKernel& kernel, const Problem& problem, size_t index, const Tensor& dense) {
+Tensor gpu_pack(const GpuKernel& kernel, const Problem& problem, size_t index,
+                const Tensor& dense) {
   const DType wanted = problem.inputs.at(index).dtype;
   // Packing functions read float32, whatever the model's weights are stored as.
   const bool widen = kernel.pack && is_float(dense.dtype()) && dense.dtype() != DType::f32;
-  const Tensor packed = kernel.pack ? kernel.pack(problem, index, widen ? dense.cast(DType::f32) : dense) : dense;
+  const Tensor packed =
+      kernel.pack ? kernel.pack(problem, index, widen ? dense.cast(DType::f32) : dense) : dense;
   return packed.dtype() == wanted ? packed : packed.cast(wanted);
 }
 

@@ -28,7 +28,8 @@ namespace vitrail {
 /// - Reads and writes stay inside the operands' windows; loads wider than an element only where
 ///   extents, strides and the operand's alignment (Operand has none: 16 bytes for packed constants,
 ///   see aligned() in kernels/cuda/text.h) allow.
-/// - Symbolic extents become launch numbers, constant ones literals (kernels/cuda/text.h does both).
+/// - Symbolic extents become launch numbers, constant ones literals (kernels/cuda/text.h does
+/// both).
 struct GpuKernel {
   const char* name;  ///< "<family>_cuda[_<kind>]", unique; stored in plans
   const char* family;
@@ -40,8 +41,8 @@ struct GpuKernel {
   /// Deterministic: equal arguments, equal text. Keys missing from the tactic take the kernel's
   /// default. Called for accepted problems only.
   GpuCode (*generate)(const Problem& problem, const Tactic& tactic, const GpuMachine& machine);
-  /// Packed form of constant input `index` (dense row-major; floats as float32), cast to the problem's
-  /// dtype afterwards. The same function in all GPU rows of a family. Null: cast only.
+  /// Packed form of constant input `index` (dense row-major; floats as float32), cast to the
+  /// problem's dtype afterwards. The same function in all GPU rows of a family. Null: cast only.
   Tensor (*pack)(const Problem& problem, size_t index, const Tensor& dense) = nullptr;
 };
 

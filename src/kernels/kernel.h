@@ -79,8 +79,8 @@ struct KernelFamily {
   /// What the bench runner times.
   std::vector<BenchCase> (*bench)();
   /// Bytes of pack()'s result, without making it: weights of a loaded plan are checked against it.
-  /// Null, or -1 returned: as it is, and the operand's extents and strides must lie inside it. Asked
-  /// only for problems that a kernel accepts.
+  /// Null, or -1 returned: as it is, and the operand's extents and strides must lie inside it.
+  /// Asked only for problems that a kernel accepts.
   int64_t (*packed_bytes)(const Problem& problem, size_t index) = nullptr;
 };
 

@@ -118,7 +118,8 @@ std::vector<Tensor> Trial::outputs() const {
 }
 Trial::Region Trial::input_region(size_t index) {
   Window& w = inputs_.at(index);
-  if (w.packed.defined()) return {static_cast<std::byte*>(w.packed.mutable_raw()), w.packed.bytes(), 0};
+  if (w.packed.defined())
+    return {static_cast<std::byte*>(w.packed.mutable_raw()), w.packed.bytes(), 0};
   return {w.memory.data(), w.memory.size(), w.first};
 }
 Trial::Region Trial::output_region(size_t index) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution of rows that lie in cache, channels last. Included by the files compiled per
-// ISA.
+// Depthwise convolution of rows that lie in cache, channels last. Included by the files compiled
+// per ISA.
 #pragma once
 #include "base/pointwise.h"
 #include "kernels/simd.h"
@@ -14,8 +14,8 @@ struct RowWindow {
 };
 
 /// Brings `count` floats towards the cache while something else is computed: one load a line, whose
-/// result nobody waits for. Prefetch instructions changed nothing here (Zen 5), loads take a sixth off
-/// the time of an image that does not fit the caches.
+/// result nobody waits for. Prefetch instructions changed nothing here (Zen 5), loads take a sixth
+/// off the time of an image that does not fit the caches.
 inline void touch_row(const float* from, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) asm volatile("" ::"r"(from[i]));
 }
@@ -65,8 +65,8 @@ void window_row(const RowWindow& s, const float* const* rows, const float* weigh
   }
 }
 
-/// activation(sum over the window + bias) for `cols` pixels; op: gelu, swish, relu, or `constant` for
-/// none. Channels from e to padded_e are made too, from what lies there.
+/// activation(sum over the window + bias) for `cols` pixels; op: gelu, swish, relu, or `constant`
+/// for none. Channels from e to padded_e are made too, from what lies there.
 void window_row(const RowWindow& s, const float* const* rows, const float* weight,
                 const float* bias, int64_t cols, float* to, Pointwise op, float imm) {
   const Vec c = Vec::all(imm);

@@ -19,7 +19,8 @@ std::optional<Lowered> lower_attention(const BodyReader& reader, std::string* wh
     } else if (at->is("Div") && right && right->size() == 1) {
       scale /= right->number_at(0);
     } else if (at->is("Add") && !mask.valid() && scale == 1) {
-      const size_t scores = reader.body.producer(at->inputs[0]) ? 0 : 1;  // the other one comes from outside
+      const size_t scores =
+          reader.body.producer(at->inputs[0]) ? 0 : 1;  // the other one comes from outside
       mask = at->inputs[1 - scores];
       at = reader.body.producer(at->inputs[scores]);
       continue;
@@ -79,7 +80,8 @@ std::optional<Lowered> lower_attention(const BodyReader& reader, std::string* wh
   }
   std::vector<int> axes;
   for (size_t i = 0; i < rank; ++i) axes.push_back(static_cast<int>(i));
-  if (!lower_epilogue(reader, last->outputs[0], axes, static_cast<int>(rank) - 1, out, why)) return {};
+  if (!lower_epilogue(reader, last->outputs[0], axes, static_cast<int>(rank) - 1, out, why))
+    return {};
   return out;
 }
 

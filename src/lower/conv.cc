@@ -5,17 +5,22 @@
 
 namespace vitrail {
 namespace {
-const std::vector<int> kNhwc = {0, 2, 3, 1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
+const std::vector<int> kNhwc = {0, 2, 3,
+                                1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
 
-std::optional<Lowered> lower_window(const BodyReader& reader, const ir::Node& node, bool dense_channels, std::string* why) {
+std::optional<Lowered> lower_window(const BodyReader& reader, const ir::Node& node,
+                                    bool dense_channels, std::string* why) {
   const Tensor* weight = reader.constant(node.inputs[1]);
-  if (!weight || weight->dtype() != DType::f32) return *why = "the weight is not a float32 constant", std::nullopt;
+  if (!weight || weight->dtype() != DType::f32)
+    return *why = "the weight is not a float32 constant", std::nullopt;
   if (node.inputs.size() > 2) return *why = "the bias was not split off", std::nullopt;
   const Shape& x = reader.value(node.inputs[0]).shape;
   if (x.size() != 4) return *why = fmt::format("{}-D window", x.size() - 2), std::nullopt;
   Lowered out;
   if (!window_ints(reader, node, out.problem, why)) return {};
-  out.inputs.push_back({.io = reader.input_index(node.inputs[0]), .axes = kNhwc, .dims = {x[0], x[2], x[3], x[1]},
+  out.inputs.push_back({.io = reader.input_index(node.inputs[0]),
+                        .axes = kNhwc,
+                        .dims = {x[0], x[2], x[3], x[1]},
                         .innermost = dense_channels ? 1 : -1});
   LoweredOperand w = plain_operand(reader, node.inputs[1], -1);
   w.packed = true;
@@ -25,7 +30,8 @@ std::optional<Lowered> lower_window(const BodyReader& reader, const ir::Node& no
 }
 }  // namespace
 
-bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem, std::string* why) {
+bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem,
+                 std::string* why) {
   const Shape& x = reader.value(node.inputs[0]).shape;
   const Shape& w = reader.value(node.inputs[1]).shape;
   auto& ints = problem.ints;
@@ -47,7 +53,8 @@ bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& proble
   }
   ints["stride_h"] = strides[0], ints["stride_w"] = strides[1];
   ints["dilation_h"] = dilations[0], ints["dilation_w"] = dilations[1];
-  ints["pad_top"] = pads[0], ints["pad_left"] = pads[1], ints["pad_bottom"] = pads[2], ints["pad_right"] = pads[3];
+  ints["pad_top"] = pads[0], ints["pad_left"] = pads[1], ints["pad_bottom"] = pads[2],
+  ints["pad_right"] = pads[3];
   ints["group"] = node.attrs.integer("group", 1);
   return true;
 }

@@ -23,6 +23,7 @@ std::optional<Lowered> lower_spectral(const BodyReader& reader, std::string* why
 /// The first node of the body with this op, or null.
 const ir::Node* find_node(const BodyReader& reader, std::string_view op);
 /// Attributes of Conv and ConvTranspose as the problem's ints; false when the window is not 2-D.
-bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem, std::string* why);
+bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem,
+                 std::string* why);
 
 }  // namespace vitrail

@@ -5,9 +5,13 @@
 namespace vitrail {
 namespace {
 
-std::optional<Lowered> lower_vector(const BodyReader& reader, const ir::Node& node, std::string* why) {
+std::optional<Lowered> lower_vector(const BodyReader& reader, const ir::Node& node,
+                                    std::string* why) {
   Lowered out;
-  out.inputs.push_back({.io = reader.input_index(node.inputs[0]), .axes = {-1, 0}, .dims = {1, reader.value(node.inputs[0]).shape[0]}, .innermost = 0});
+  out.inputs.push_back({.io = reader.input_index(node.inputs[0]),
+                        .axes = {-1, 0},
+                        .dims = {1, reader.value(node.inputs[0]).shape[0]},
+                        .innermost = 0});
   LoweredOperand weight = plain_operand(reader, node.inputs[1], -1);
   weight.packed = true;
   out.inputs.push_back(std::move(weight));
@@ -15,12 +19,16 @@ std::optional<Lowered> lower_vector(const BodyReader& reader, const ir::Node& no
   return out;
 }
 
-// MatMul(A [batch..., m, k], B [k, n] constant or [batch..., k, n]); a vector A is a matrix of one row.
-std::optional<Lowered> lower_matmul(const BodyReader& reader, const ir::Node& node, std::string* why) {
+// MatMul(A [batch..., m, k], B [k, n] constant or [batch..., k, n]); a vector A is a matrix of one
+// row.
+std::optional<Lowered> lower_matmul(const BodyReader& reader, const ir::Node& node,
+                                    std::string* why) {
   const Shape &a = reader.value(node.inputs[0]).shape, &b = reader.value(node.inputs[1]).shape;
   const Shape& c = reader.value(node.outputs[0]).shape;
-  if (a.size() == 1 && b.size() == 2 && reader.constant(node.inputs[1])) return lower_vector(reader, node, why);
-  if (a.size() < 2 || b.size() < 2 || c.size() < a.size()) return *why = "a vector operand", std::nullopt;
+  if (a.size() == 1 && b.size() == 2 && reader.constant(node.inputs[1]))
+    return lower_vector(reader, node, why);
+  if (a.size() < 2 || b.size() < 2 || c.size() < a.size())
+    return *why = "a vector operand", std::nullopt;
   const size_t rank = c.size();
   // Batch extents align from the right and broadcast; the last two are matrix extents.
   const auto operand = [&](ir::ValueId v, const Shape& shape, bool transposed) {
@@ -43,32 +51,42 @@ std::optional<Lowered> lower_matmul(const BodyReader& reader, const ir::Node& no
     weight.packed = true;
     out.inputs.push_back(std::move(weight));
   } else {
-    if (reader.constant(node.inputs[1])) return *why = "a constant of rank above 2 on the right", std::nullopt;
+    if (reader.constant(node.inputs[1]))
+      return *why = "a constant of rank above 2 on the right", std::nullopt;
     out.inputs.push_back(operand(node.inputs[1], b, false));
     out.inputs.back().innermost = -1;  // either matrix axis may be the dense one; the kernel says
   }
-  if (out.inputs[0].io < 0 || out.inputs[1].io < 0) return *why = "an operand made inside the body", std::nullopt;
+  if (out.inputs[0].io < 0 || out.inputs[1].io < 0)
+    return *why = "an operand made inside the body", std::nullopt;
   std::vector<int> axes;
   for (size_t i = 0; i < rank; ++i) axes.push_back(static_cast<int>(i));
-  if (!lower_epilogue(reader, node.outputs[0], axes, static_cast<int>(rank) - 1, out, why)) return {};
+  if (!lower_epilogue(reader, node.outputs[0], axes, static_cast<int>(rank) - 1, out, why))
+    return {};
   return out;
 }
 
 // Conv 1x1 on [n, c, h, w]: rows are pixels, problem extents [n, h, w, c].
-std::optional<Lowered> lower_conv1x1(const BodyReader& reader, const ir::Node& node, std::string* why) {
+std::optional<Lowered> lower_conv1x1(const BodyReader& reader, const ir::Node& node,
+                                     std::string* why) {
   const Tensor* weight = reader.constant(node.inputs[1]);
   const Shape& x = reader.value(node.inputs[0]).shape;
-  if (!weight || weight->dtype() != DType::f32) return *why = "the weight is not a float32 constant", std::nullopt;
+  if (!weight || weight->dtype() != DType::f32)
+    return *why = "the weight is not a float32 constant", std::nullopt;
   if (!x[1].is_constant()) return *why = "the channel count is not constant", std::nullopt;
   const std::vector<int> nhwc = {0, 2, 3, 1};
   Lowered out;
-  out.inputs.push_back({.io = reader.input_index(node.inputs[0]), .axes = nhwc, .dims = {x[0], x[2], x[3], x[1]}, .innermost = 1});
+  out.inputs.push_back({.io = reader.input_index(node.inputs[0]),
+                        .axes = nhwc,
+                        .dims = {x[0], x[2], x[3], x[1]},
+                        .innermost = 1});
   // ONNX stores [o, c, 1, 1]; gemm takes [c, o].
   const int64_t o = weight->dims()[0], c = weight->dims()[1];
   Tensor transposed(DType::f32, {c, o});
   for (int64_t i = 0; i < o; ++i)
-    for (int64_t k = 0; k < c; ++k) transposed.mutable_data<float>()[k * o + i] = weight->data<float>()[i * c + k];
-  out.inputs.push_back({.io = -1, .axes = {0, 1}, .dims = {c, o}, .packed = true, .constant = transposed});
+    for (int64_t k = 0; k < c; ++k)
+      transposed.mutable_data<float>()[k * o + i] = weight->data<float>()[i * c + k];
+  out.inputs.push_back(
+      {.io = -1, .axes = {0, 1}, .dims = {c, o}, .packed = true, .constant = transposed});
   if (!lower_epilogue(reader, node.outputs[0], nhwc, 1, out, why)) return {};
   return out;
 }

@@ -23,13 +23,15 @@ std::optional<Lowered> lower_spectral(const BodyReader& reader, std::string* why
   Lowered out;
   for (size_t i = 0; i < 6; ++i) {
     const Shape& dims = reader.value(reader.body.inputs[i]).shape;
-    LoweredOperand o = plain_operand(reader, reader.body.inputs[i], static_cast<int>(dims.size()) - 1);
+    LoweredOperand o =
+        plain_operand(reader, reader.body.inputs[i], static_cast<int>(dims.size()) - 1);
     o.packed = i > 0;
     out.inputs.push_back(std::move(o));
   }
   out.problem.ints["heads"] = reader.fusion.attrs.integer("heads");
   out.problem.floats["eps"] = reader.fusion.attrs.number("eps");
-  const Shape &g = reader.value(reader.body.inputs[0]).shape, &w = reader.value(reader.body.inputs[5]).shape;
+  const Shape &g = reader.value(reader.body.inputs[0]).shape,
+              &w = reader.value(reader.body.inputs[5]).shape;
   out.outputs.push_back({.io = 0, .axes = {0, 1, 2}, .dims = {g[0], g[1], w[1]}, .innermost = 2});
   return out;
 }

@@ -7,19 +7,25 @@
 namespace vitrail {
 namespace {
 
-const std::vector<int> kNhwc = {0, 2, 3, 1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
+const std::vector<int> kNhwc = {0, 2, 3,
+                                1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
 
 // ONNX stores [o, c, 1, 1]; the family takes [c, o].
 Tensor turned(const Tensor& weight) {
   const int64_t o = weight.dims()[0], c = weight.dims()[1];
   Tensor out(DType::f32, {c, o});
   for (int64_t i = 0; i < o; ++i)
-    for (int64_t k = 0; k < c; ++k) out.mutable_data<float>()[k * o + i] = weight.data<float>()[i * c + k];
+    for (int64_t k = 0; k < c; ++k)
+      out.mutable_data<float>()[k * o + i] = weight.data<float>()[i * c + k];
   return out;
 }
 
 LoweredOperand made(Tensor constant, bool packed) {
-  LoweredOperand out{.io = -1, .axes = {}, .dims = to_shape(constant.dims()), .packed = packed, .constant = std::move(constant)};
+  LoweredOperand out{.io = -1,
+                     .axes = {},
+                     .dims = to_shape(constant.dims()),
+                     .packed = packed,
+                     .constant = std::move(constant)};
   for (size_t i = 0; i < out.dims.size(); ++i) out.axes.push_back(static_cast<int>(i));
   return out;
 }
@@ -29,7 +35,9 @@ struct Reader {
 
   const ir::Node* after(const ir::Node& node) const {
     for (const ir::Node* next : body.nodes)
-      if (std::find(next->inputs.begin(), next->inputs.end(), node.outputs[0]) != next->inputs.end()) return next;
+      if (std::find(next->inputs.begin(), next->inputs.end(), node.outputs[0]) !=
+          next->inputs.end())
+        return next;
     return nullptr;
   }
   // What follows a convolution: its bias (zeros without one) and activation, as the problem's ints.
@@ -54,18 +62,24 @@ struct Reader {
 };
 
 // norm(x) * s + t before x W + b: W becomes s W, b becomes b + t W.
-bool fold_norm(const BodyReader& reader, const ir::Node& norm, Tensor& weight, Tensor& bias, std::string* why) {
+bool fold_norm(const BodyReader& reader, const ir::Node& norm, Tensor& weight, Tensor& bias,
+               std::string* why) {
   const int64_t c = weight.dims()[0], e = weight.dims()[1];
-  const auto row = [&](size_t i) { return i < norm.inputs.size() && norm.inputs[i].valid() ? reader.constant(norm.inputs[i]) : nullptr; };
+  const auto row = [&](size_t i) {
+    return i < norm.inputs.size() && norm.inputs[i].valid() ? reader.constant(norm.inputs[i])
+                                                            : nullptr;
+  };
   const Tensor *scale = row(1), *shift = row(2);
   for (const Tensor* t : {scale, shift})
-    if (t && (t->dtype() != DType::f32 || t->size() != c)) return *why = "the norm's scale or shift is no row", false;
+    if (t && (t->dtype() != DType::f32 || t->size() != c))
+      return *why = "the norm's scale or shift is no row", false;
   Tensor folded(DType::f32, weight.dims()), sums(DType::f32, bias.dims());
   for (int64_t j = 0; j < e; ++j) {
     double sum = bias.data<float>()[j];
     for (int64_t l = 0; l < c; ++l) {
       const double w = weight.data<float>()[l * e + j];
-      folded.mutable_data<float>()[l * e + j] = static_cast<float>(scale ? w * static_cast<double>(scale->data<float>()[l]) : w);
+      folded.mutable_data<float>()[l * e + j] =
+          static_cast<float>(scale ? w * static_cast<double>(scale->data<float>()[l]) : w);
       if (shift) sum += w * static_cast<double>(shift->data<float>()[l]);
     }
     sums.mutable_data<float>()[j] = static_cast<float>(sum);
@@ -81,7 +95,8 @@ std::optional<Lowered> lower_inverted(const BodyReader& reader, std::string* why
   std::vector<const ir::Node*> convs;
   for (const ir::Node* node : reader.nodes)
     if (node->is("Conv")) convs.push_back(node);
-  if (convs.size() != 3) return *why = fmt::format("{} convolutions, not three", convs.size()), std::nullopt;
+  if (convs.size() != 3)
+    return *why = fmt::format("{} convolutions, not three", convs.size()), std::nullopt;
   for (const ir::Node* conv : convs)
     if (!reader.constant(conv->inputs[1])) return *why = "a weight is not constant", std::nullopt;
   const ir::Node *norm = find_node(reader, "LayerNormalization"), &depthwise = *convs[1];
@@ -89,12 +104,19 @@ std::optional<Lowered> lower_inverted(const BodyReader& reader, std::string* why
   Lowered out;
   const ir::ValueId x = norm ? norm->inputs[0] : convs[0]->inputs[0];
   const Shape& shape = reader.value(x).shape;
-  if (norm) out.inputs.push_back(plain_operand(reader, x, 3));
-  else out.inputs.push_back({.io = reader.input_index(x), .axes = kNhwc, .dims = {shape[0], shape[2], shape[3], shape[1]}, .innermost = 1});
+  if (norm)
+    out.inputs.push_back(plain_operand(reader, x, 3));
+  else
+    out.inputs.push_back({.io = reader.input_index(x),
+                          .axes = kNhwc,
+                          .dims = {shape[0], shape[2], shape[3], shape[1]},
+                          .innermost = 1});
   if (!window_ints(reader, depthwise, out.problem, why)) return {};
-  for (const char* unused : {"group", "dilation_h", "dilation_w", "pad_bottom", "pad_right"}) out.problem.ints.erase(unused);
+  for (const char* unused : {"group", "dilation_h", "dilation_w", "pad_bottom", "pad_right"})
+    out.problem.ints.erase(unused);
 
-  Tensor weight = turned(*reader.constant(convs[0]->inputs[1])), bias = body.tail(*convs[0], out.problem, "activation1", "imm1");
+  Tensor weight = turned(*reader.constant(convs[0]->inputs[1])),
+         bias = body.tail(*convs[0], out.problem, "activation1", "imm1");
   if (norm) {
     if (!fold_norm(reader, *norm, weight, bias, why)) return {};
     out.problem.ints["normalize"] = 1;

@@ -12,11 +12,20 @@ struct Row {
   std::optional<Lowered> (*lower)(const BodyReader&, std::string*);
 };
 constexpr Row kRows[] = {
-    {"attention", lower_attention}, {"conv", lower_conv},           {"conv_transpose", lower_conv_transpose},
-    {"depthwise", lower_depthwise}, {"gemm", lower_gemm},           {"gram", lower_gram},
-    {"inverted", lower_inverted},   {"layernorm", lower_layernorm}, {"pad", lower_pad},
-    {"pointwise", lower_pointwise}, {"positional", lower_positional}, {"reduce", lower_reduce},
-    {"softmax", lower_softmax},     {"spectral", lower_spectral},
+    {"attention", lower_attention},
+    {"conv", lower_conv},
+    {"conv_transpose", lower_conv_transpose},
+    {"depthwise", lower_depthwise},
+    {"gemm", lower_gemm},
+    {"gram", lower_gram},
+    {"inverted", lower_inverted},
+    {"layernorm", lower_layernorm},
+    {"pad", lower_pad},
+    {"pointwise", lower_pointwise},
+    {"positional", lower_positional},
+    {"reduce", lower_reduce},
+    {"softmax", lower_softmax},
+    {"spectral", lower_spectral},
 };
 
 bool has_fusions(const ir::Graph& graph) {
@@ -35,8 +44,10 @@ ir::Graph flattened(const ir::Graph& body) {
 }  // namespace
 
 std::optional<Lowered> lower(const ir::Graph& graph, const ir::Node& fusion, std::string* why) {
-  const auto row = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return fusion.family == r.family; });
-  if (row == std::end(kRows)) return *why = fmt::format("no lowering for family '{}'", fusion.family), std::nullopt;
+  const auto row = std::find_if(std::begin(kRows), std::end(kRows),
+                                [&](const Row& r) { return fusion.family == r.family; });
+  if (row == std::end(kRows))
+    return *why = fmt::format("no lowering for family '{}'", fusion.family), std::nullopt;
   // A body of fusions is read by the nodes inside them.
   ir::Graph flat;
   const bool nested = has_fusions(*fusion.bodies[0]);
@@ -50,11 +61,14 @@ std::optional<Lowered> lower(const ir::Graph& graph, const ir::Node& fusion, std
   problem.family = fusion.family;
   for (const LoweredOperand& in : out->inputs) {
     const bool made = in.constant.defined();
-    const ir::Value* value = made ? nullptr : &graph.value(fusion.inputs[static_cast<size_t>(in.io)]);
-    problem.inputs.push_back({made ? in.constant.dtype() : value->dtype, in.dims, {}, made || value->is_constant()});
+    const ir::Value* value =
+        made ? nullptr : &graph.value(fusion.inputs[static_cast<size_t>(in.io)]);
+    problem.inputs.push_back(
+        {made ? in.constant.dtype() : value->dtype, in.dims, {}, made || value->is_constant()});
   }
   for (const LoweredOperand& o : out->outputs)
-    problem.outputs.push_back({graph.value(fusion.outputs[static_cast<size_t>(o.io)]).dtype, o.dims, {}, false});
+    problem.outputs.push_back(
+        {graph.value(fusion.outputs[static_cast<size_t>(o.io)]).dtype, o.dims, {}, false});
   return out;
 }
 
@@ -72,7 +86,10 @@ const Tensor* BodyReader::constant(ir::ValueId inner) const {
 }
 
 LoweredOperand plain_operand(const BodyReader& reader, ir::ValueId inner, int innermost) {
-  LoweredOperand out{.io = reader.input_index(inner), .axes = {}, .dims = reader.value(inner).shape, .innermost = innermost};
+  LoweredOperand out{.io = reader.input_index(inner),
+                     .axes = {},
+                     .dims = reader.value(inner).shape,
+                     .innermost = innermost};
   for (size_t i = 0; i < out.dims.size(); ++i) out.axes.push_back(static_cast<int>(i));
   return out;
 }

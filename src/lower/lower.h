@@ -12,17 +12,17 @@ namespace vitrail {
 /// How an operand of a Problem reads a value of the graph: problem extent i is the value's axis
 /// axes[i], or an extent of 1 that the value lacks (-1: stride 0).
 struct LoweredOperand {
-  int io = 0;                 ///< index among the fusion's inputs (or outputs)
+  int io = 0;  ///< index among the fusion's inputs (or outputs)
   std::vector<int> axes;
-  Shape dims;                 ///< extents in the problem; larger than the value's where it broadcasts
-  int innermost = -1;         ///< value axis whose stride must be 1; -1: any strides
-  bool packed = false;        ///< a constant that the family packs
-  Tensor constant;            ///< an operand that is no input of the fusion (made while lowering)
+  Shape dims;           ///< extents in the problem; larger than the value's where it broadcasts
+  int innermost = -1;   ///< value axis whose stride must be 1; -1: any strides
+  bool packed = false;  ///< a constant that the family packs
+  Tensor constant;      ///< an operand that is no input of the fusion (made while lowering)
 };
 
 /// A fusion as a problem without strides: they follow when every value has its storage.
 struct Lowered {
-  Problem problem;            ///< inputs and outputs hold dtype and dims; strides are filled later
+  Problem problem;  ///< inputs and outputs hold dtype and dims; strides are filled later
   std::vector<LoweredOperand> inputs, outputs;
 };
 
@@ -33,7 +33,7 @@ std::optional<Lowered> lower(const ir::Graph& graph, const ir::Node& fusion, std
 // --- for the family files -------------------------------------------------------------------
 /// The body while it is read. Node order is topological.
 struct BodyReader {
-  const ir::Graph& graph;     ///< the graph around the fusion: its constants are looked through
+  const ir::Graph& graph;  ///< the graph around the fusion: its constants are looked through
   const ir::Node& fusion;
   const ir::Graph& body;
   std::vector<const ir::Node*> nodes;

@@ -16,20 +16,26 @@ std::optional<float> scalar_of(const Tensor* constant) {
 
 class Program {
  public:
-  Program(const BodyReader& reader, ir::ValueId anchor, const std::vector<int>& out_axes, int innermost,
-          Lowered& lowered)
-      : reader_(reader), anchor_(anchor), out_axes_(out_axes), innermost_(innermost), lowered_(lowered) {
+  Program(const BodyReader& reader, ir::ValueId anchor, const std::vector<int>& out_axes,
+          int innermost, Lowered& lowered)
+      : reader_(reader),
+        anchor_(anchor),
+        out_axes_(out_axes),
+        innermost_(innermost),
+        lowered_(lowered) {
     out_shape_ = reader.value(reader.body.outputs[0]).shape;
     if (anchor.valid()) registers_[anchor] = next_input_++;
   }
 
   bool build(std::string* why) {
     // Without an anchor register 0 is the first operand itself (src/kernels/pointwise/family.h).
-    lowered_.problem.epilogue_inputs = anchor_.valid() ? static_cast<int>(lowered_.inputs.size()) : 1;
+    lowered_.problem.epilogue_inputs =
+        anchor_.valid() ? static_cast<int>(lowered_.inputs.size()) : 1;
     // Operands first: registers of inputs come before those of instructions.
     for (const ir::Node* node : reader_.nodes)
       if (in_program(*node)) {
-        if (!node->op->traits.pointwise && !special(*node)) return *why = fmt::format("{} is no pointwise instruction", node->type()), false;
+        if (!node->op->traits.pointwise && !special(*node))
+          return *why = fmt::format("{} is no pointwise instruction", node->type()), false;
         for (ir::ValueId in : node->inputs)
           if (in.valid() && !operand(*node, in, why)) return false;
       }
@@ -39,8 +45,10 @@ class Program {
       if (in_program(*node)) emit(*node, program);
     program.results.clear();
     for (ir::ValueId out : reader_.body.outputs) {
-      if (reader_.value(out).shape != out_shape_) return *why = "results of different shapes", false;
-      if (reader_.value(out).dtype != DType::f32) return *why = fmt::format("result type {}", name_of(reader_.value(out).dtype)), false;
+      if (reader_.value(out).shape != out_shape_)
+        return *why = "results of different shapes", false;
+      if (reader_.value(out).dtype != DType::f32)
+        return *why = fmt::format("result type {}", name_of(reader_.value(out).dtype)), false;
       program.results.push_back(static_cast<int16_t>(registers_.at(out)));
     }
     outputs();
@@ -61,13 +69,17 @@ class Program {
     }
     return false;
   }
-  static bool special(const ir::Node& node) { return node.is("Clip") || node.is("Gelu") || node.is("Swish") || node.is("LeakyRelu") || node.is("Identity"); }
+  static bool special(const ir::Node& node) {
+    return node.is("Clip") || node.is("Gelu") || node.is("Swish") || node.is("LeakyRelu") ||
+           node.is("Identity");
+  }
 
   bool operand(const ir::Node& node, ir::ValueId in, std::string* why) {
     const ir::Node* producer = reader_.body.producer(in);
     if (registers_.contains(in) || (producer && in_program(*producer))) return true;
     const ir::Value& value = reader_.value(in);
-    if (value.dtype != DType::f32) return *why = fmt::format("{} reads {}", node.type(), name_of(value.dtype)), false;
+    if (value.dtype != DType::f32)
+      return *why = fmt::format("{} reads {}", node.type(), name_of(value.dtype)), false;
     if (scalar_of(reader_.constant(in))) return true;  // becomes an immediate
     const int io = reader_.input_index(in);
     if (io < 0) return *why = "a body constant that is no scalar", false;
@@ -77,7 +89,8 @@ class Program {
     LoweredOperand operand{.io = io, .axes = {}, .dims = {}};
     for (int axis : out_axes_) {
       const auto a = static_cast<size_t>(axis);
-      const bool absent = axis < 0 || a < skip || (value.shape[a - skip].is(1) && !out_shape_[a].is(1));
+      const bool absent =
+          axis < 0 || a < skip || (value.shape[a - skip].is(1) && !out_shape_[a].is(1));
       operand.axes.push_back(absent ? -1 : static_cast<int>(a - skip));
       operand.dims.push_back(axis < 0 ? Expr(1) : out_shape_[a]);
     }
@@ -105,11 +118,15 @@ class Program {
     if (node.is("Identity")) {
       r = in(0);
     } else if (node.is("Gelu")) {
-      r = push(program, {node.attrs.text("approximate", "none") == "tanh" ? Pointwise::gelu_tanh : Pointwise::gelu, in(0), 0, 0});
+      r = push(program, {node.attrs.text("approximate", "none") == "tanh" ? Pointwise::gelu_tanh
+                                                                          : Pointwise::gelu,
+                         in(0), 0, 0});
     } else if (node.is("Swish")) {
-      r = push(program, {Pointwise::swish, in(0), 0, static_cast<float>(node.attrs.number("alpha", 1.0))});
+      r = push(program,
+               {Pointwise::swish, in(0), 0, static_cast<float>(node.attrs.number("alpha", 1.0))});
     } else if (node.is("LeakyRelu")) {
-      r = push(program, {Pointwise::leaky_relu, in(0), 0, static_cast<float>(node.attrs.number("alpha", 0.01))});
+      r = push(program, {Pointwise::leaky_relu, in(0), 0,
+                         static_cast<float>(node.attrs.number("alpha", 0.01))});
     } else if (node.is("Clip")) {
       r = in(0);
       if (has(1)) r = push(program, {Pointwise::max, r, in(1), 0});
@@ -120,7 +137,8 @@ class Program {
       if (arity_of(op) == 1) {
         r = push(program, {op, r, 0, 0});
       } else {
-        for (size_t i = 1; i < node.inputs.size(); ++i) {  // variadic Sum, Min, Max fold from the left
+        for (size_t i = 1; i < node.inputs.size();
+             ++i) {  // variadic Sum, Min, Max fold from the left
           const int16_t second = in(i);
           r = push(program, {op, r, second, 0});
         }
@@ -131,8 +149,10 @@ class Program {
 
   void outputs() {
     for (size_t i = 0; i < reader_.body.outputs.size(); ++i) {
-      LoweredOperand out{.io = static_cast<int>(i), .axes = out_axes_, .dims = {}, .innermost = innermost_};
-      for (int axis : out_axes_) out.dims.push_back(axis < 0 ? Expr(1) : out_shape_[static_cast<size_t>(axis)]);
+      LoweredOperand out{
+          .io = static_cast<int>(i), .axes = out_axes_, .dims = {}, .innermost = innermost_};
+      for (int axis : out_axes_)
+        out.dims.push_back(axis < 0 ? Expr(1) : out_shape_[static_cast<size_t>(axis)]);
       lowered_.outputs.push_back(std::move(out));
     }
   }

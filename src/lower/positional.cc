@@ -7,7 +7,8 @@
 
 namespace vitrail {
 namespace {
-const std::vector<int> kNhwc = {0, 2, 3, 1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
+const std::vector<int> kNhwc = {0, 2, 3,
+                                1};  // problem extents [n, h, w, c] of a value [n, c, h, w]
 }
 
 std::optional<Lowered> lower_positional(const BodyReader& reader, std::string* why) {
@@ -17,10 +18,13 @@ std::optional<Lowered> lower_positional(const BodyReader& reader, std::string* w
     if (node->is("Conv")) convs.push_back(node);
     if (node->is("MatMul")) (reader.constant(node->inputs[1]) ? values : mixed) = node;
   }
-  if (convs.size() != 2 || !values || !mixed) return *why = "not two convolutions and two products", std::nullopt;
+  if (convs.size() != 2 || !values || !mixed)
+    return *why = "not two convolutions and two products", std::nullopt;
   const auto after = [&](const ir::Node& node) -> const ir::Node* {
     for (const ir::Node* next : reader.nodes)
-      if (std::find(next->inputs.begin(), next->inputs.end(), node.outputs[0]) != next->inputs.end()) return next;
+      if (std::find(next->inputs.begin(), next->inputs.end(), node.outputs[0]) !=
+          next->inputs.end())
+        return next;
     return nullptr;
   };
   // The vector that an Add after `node` adds; zeros when there is none.
@@ -36,7 +40,8 @@ std::optional<Lowered> lower_positional(const BodyReader& reader, std::string* w
   // Tokens are a Reshape of the image in the body.
   const ir::Node* tokens = reader.body.producer(values->inputs[0]);
   const ir::Node* sum = after(*convs[1]);
-  if (!tokens || !sum || !sum->is("Add")) return *why = "no Reshape before or no Add after the products", std::nullopt;
+  if (!tokens || !sum || !sum->is("Add"))
+    return *why = "no Reshape before or no Add after the products", std::nullopt;
   const int64_t e = reader.value(convs[0]->outputs[0]).shape[1].constant();
   Lowered out;
   out.inputs.push_back(plain_operand(reader, tokens->inputs[0], 3));
@@ -52,10 +57,12 @@ std::optional<Lowered> lower_positional(const BodyReader& reader, std::string* w
   }
   out.inputs.push_back(plain_operand(reader, mixed->inputs[1], 2));
   for (const LoweredOperand& in : out.inputs)
-    if (in.io < 0 && !in.constant.defined()) return *why = "an operand made inside the body", std::nullopt;
+    if (in.io < 0 && !in.constant.defined())
+      return *why = "an operand made inside the body", std::nullopt;
 
   for (const ir::Node* node : reader.nodes) {
-    if (node->outputs[0] == convs[1]->outputs[0]) break;  // the epilogue's own activations come after
+    if (node->outputs[0] == convs[1]->outputs[0])
+      break;  // the epilogue's own activations come after
     if (node->is("Gelu")) out.problem.ints["activation"] = static_cast<int64_t>(Pointwise::gelu);
     if (node->is("Relu")) out.problem.ints["activation"] = static_cast<int64_t>(Pointwise::relu);
     if (node->is("Swish")) {

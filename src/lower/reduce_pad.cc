@@ -11,8 +11,9 @@ struct ReduceRow {
   int64_t code;
 };
 // Codes of the family reduce (src/kernels/reduce/family.h).
-constexpr ReduceRow kReduce[] = {{"ReduceSum", 0}, {"ReduceMean", 1}, {"GlobalAveragePool", 1}, {"ReduceMax", 2},
-                                 {"ReduceMin", 3}, {"ReduceL2", 4},   {"ReduceSumSquare", 5},   {"ReduceProd", 6}};
+constexpr ReduceRow kReduce[] = {
+    {"ReduceSum", 0}, {"ReduceMean", 1}, {"GlobalAveragePool", 1}, {"ReduceMax", 2},
+    {"ReduceMin", 3}, {"ReduceL2", 4},   {"ReduceSumSquare", 5},   {"ReduceProd", 6}};
 }  // namespace
 
 std::optional<Lowered> lower_reduce(const BodyReader& reader, std::string* why) {
@@ -31,10 +32,12 @@ std::optional<Lowered> lower_reduce(const BodyReader& reader, std::string* why) 
   } else if (has_axes) {
     const Tensor* axes = reader.constant(node->inputs[1]);
     if (!axes) return *why = "the axes are not constant", std::nullopt;
-    for (int64_t i = 0; i < axes->size(); ++i) mask |= int64_t{1} << normalize_axis(axes->int_at(i), x.size(), "axis");
+    for (int64_t i = 0; i < axes->size(); ++i)
+      mask |= int64_t{1} << normalize_axis(axes->int_at(i), x.size(), "axis");
   }
   if (mask == 0) {
-    if (has_axes || node->attrs.integer("noop_with_empty_axes", 0)) return *why = "reduces nothing", std::nullopt;
+    if (has_axes || node->attrs.integer("noop_with_empty_axes", 0))
+      return *why = "reduces nothing", std::nullopt;
     mask = (int64_t{1} << x.size()) - 1;
   }
   Lowered out;
@@ -55,7 +58,9 @@ std::optional<Lowered> lower_pad(const BodyReader& reader, std::string* why) {
   const std::string mode = node->attrs.text("mode", "constant");
   const auto found = std::find(std::begin(kModes), std::end(kModes), mode);
   if (found == std::end(kModes)) return *why = "mode " + mode, std::nullopt;
-  const auto pads = reader.constant(node->inputs[1]) ? reader.constant(node->inputs[1])->to_ints("pads") : std::vector<int64_t>{};
+  const auto pads = reader.constant(node->inputs[1])
+                        ? reader.constant(node->inputs[1])->to_ints("pads")
+                        : std::vector<int64_t>{};
   // Before-pads must be numbers; what comes after follows from the extents, which may be symbolic.
   const auto symbolic = reader.value(node->inputs[1]).content;
   std::vector<int64_t> before(x.size(), 0);
@@ -68,14 +73,18 @@ std::optional<Lowered> lower_pad(const BodyReader& reader, std::string* why) {
   }
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t axis = static_cast<size_t>(normalize_axis(axes[i], x.size(), "axis"));
-    if (!pads.empty()) before[axis] = pads[i];
-    else if (symbolic && (*symbolic)[i].is_constant()) before[axis] = (*symbolic)[i].constant();
-    else return *why = "a pad before the data is not constant", std::nullopt;
+    if (!pads.empty())
+      before[axis] = pads[i];
+    else if (symbolic && (*symbolic)[i].is_constant())
+      before[axis] = (*symbolic)[i].constant();
+    else
+      return *why = "a pad before the data is not constant", std::nullopt;
     if (before[axis] < 0) return *why = "a negative pad", std::nullopt;
   }
   Lowered out;
   out.inputs.push_back(plain_operand(reader, node->inputs[0], -1));
-  for (size_t i = 0; i < before.size(); ++i) out.problem.ints["before" + std::to_string(i)] = before[i];
+  for (size_t i = 0; i < before.size(); ++i)
+    out.problem.ints["before" + std::to_string(i)] = before[i];
   out.problem.ints["mode"] = found - std::begin(kModes);
   if (node->inputs.size() > 2 && node->inputs[2].valid()) {
     const Tensor* value = reader.constant(node->inputs[2]);

@@ -48,10 +48,14 @@ std::optional<Lowered> lower_softmax(const BodyReader& reader, std::string* why)
   const ir::Node* node = find_node(reader, "Softmax");
   if (!node) return *why = "no Softmax in the body", std::nullopt;
   const Shape& x = reader.value(node->inputs[0]).shape;
-  const int axis = static_cast<int>(normalize_axis(node->attrs.integer("axis", -1), x.size(), "axis"));
+  const int axis =
+      static_cast<int>(normalize_axis(node->attrs.integer("axis", -1), x.size(), "axis"));
   const std::vector<int> axes = with_last(x.size(), axis);
   Lowered out;
-  out.inputs.push_back({.io = reader.input_index(node->inputs[0]), .axes = axes, .dims = permuted(x, axes), .innermost = axis});
+  out.inputs.push_back({.io = reader.input_index(node->inputs[0]),
+                        .axes = axes,
+                        .dims = permuted(x, axes),
+                        .innermost = axis});
   if (!lower_epilogue(reader, node->outputs[0], axes, axis, out, why)) return {};
   return out;
 }

@@ -16,7 +16,8 @@ Tensor strided_copy(const Tensor& in, const Dims& dims, int64_t offset, const Di
     C* to = mutable_cells<C>(out);
     parallel_ranges(out.size(), [&](int64_t begin, int64_t end) {
       Dims index(rows.size(), 0);  // of the row that the piece begins in
-      for (int64_t rest = begin / length, d = static_cast<int64_t>(rows.size()); d-- > 0; rest /= rows[static_cast<size_t>(d)])
+      for (int64_t rest = begin / length, d = static_cast<int64_t>(rows.size()); d-- > 0;
+           rest /= rows[static_cast<size_t>(d)])
         index[static_cast<size_t>(d)] = rest % rows[static_cast<size_t>(d)];
       for (int64_t element = begin; element < end;) {
         int64_t at = offset;

@@ -18,13 +18,15 @@ const OpDef* const kOps[] = {
 #undef VITRAIL_OP
 };
 
-constexpr const char* kKindNames[] = {"an integer", "a number", "a text", "integers", "numbers", "texts", "a tensor"};
+constexpr const char* kKindNames[] = {"an integer", "a number", "a text",  "integers",
+                                      "numbers",    "texts",    "a tensor"};
 
 template <typename T>
 const T& get(const AttrValue& value, std::string_view name, AttrKind kind) {
   const T* found = std::get_if<T>(&value);
   require(found != nullptr, Code::bad_input, "attribute '{}': expected {}, found {}",
-          printable(std::string(name)), kKindNames[static_cast<int>(kind)], kKindNames[value.index()]);
+          printable(std::string(name)), kKindNames[static_cast<int>(kind)],
+          kKindNames[value.index()]);
   return *found;
 }
 
@@ -33,10 +35,10 @@ struct OnnxType {
   DType dtype;
 };
 // onnx.proto, TensorProto.DataType.
-constexpr OnnxType kOnnxTypes[] = {{1, DType::f32},      {2, DType::u8},      {3, DType::i8},   {4, DType::u16},
-                                   {5, DType::i16},      {6, DType::i32},     {7, DType::i64},  {8, DType::string},
-                                   {9, DType::boolean},  {10, DType::f16},    {11, DType::f64}, {12, DType::u32},
-                                   {13, DType::u64},     {16, DType::bf16}};
+constexpr OnnxType kOnnxTypes[] = {
+    {1, DType::f32},  {2, DType::u8},   {3, DType::i8},     {4, DType::u16},     {5, DType::i16},
+    {6, DType::i32},  {7, DType::i64},  {8, DType::string}, {9, DType::boolean}, {10, DType::f16},
+    {11, DType::f64}, {12, DType::u32}, {13, DType::u64},   {16, DType::bf16}};
 static_assert(std::size(kOnnxTypes) == kDTypeCount);
 }  // namespace
 
@@ -68,15 +70,19 @@ std::string Attrs::text(std::string_view name, std::optional<std::string> fallba
   if (fallback && !has(name)) return *fallback;
   return get<std::string>(at(name), name, AttrKind::text);
 }
-std::vector<int64_t> Attrs::integers(std::string_view name, std::optional<std::vector<int64_t>> fallback) const {
+std::vector<int64_t> Attrs::integers(std::string_view name,
+                                     std::optional<std::vector<int64_t>> fallback) const {
   if (fallback && !has(name)) return *fallback;
   return get<std::vector<int64_t>>(at(name), name, AttrKind::integers);
 }
-std::vector<double> Attrs::numbers(std::string_view name, std::optional<std::vector<double>> fallback) const {
+std::vector<double> Attrs::numbers(std::string_view name,
+                                   std::optional<std::vector<double>> fallback) const {
   if (fallback && !has(name)) return *fallback;
   return get<std::vector<double>>(at(name), name, AttrKind::numbers);
 }
-const Tensor& Attrs::tensor(std::string_view name) const { return get<Tensor>(at(name), name, AttrKind::tensor); }
+const Tensor& Attrs::tensor(std::string_view name) const {
+  return get<Tensor>(at(name), name, AttrKind::tensor);
+}
 
 bool Attrs::operator==(const Attrs& other) const {
   if (map_.size() != other.map_.size()) return false;
@@ -86,8 +92,10 @@ bool Attrs::operator==(const Attrs& other) const {
         [&](const auto& x) {
           using T = std::decay_t<decltype(x)>;
           const T& y = std::get<T>(b->second);
-          if constexpr (std::is_same_v<T, Tensor>) return x.same(y);
-          else return x == y;
+          if constexpr (std::is_same_v<T, Tensor>)
+            return x.same(y);
+          else
+            return x == y;
         },
         a->second);
     if (!equal) return false;
@@ -132,7 +140,8 @@ const OpDef* find_op(std::string_view domain, std::string_view name) {
     for (const OpDef* op : kOps) (*map)[std::string(op->domain) + ":" + op->name] = op;
     return map;
   }();
-  const auto found = index->find(std::string(domain == "ai.onnx" ? "" : domain) + ":" + std::string(name));
+  const auto found =
+      index->find(std::string(domain == "ai.onnx" ? "" : domain) + ":" + std::string(name));
   return found == index->end() ? nullptr : found->second;
 }
 

@@ -23,7 +23,15 @@ int64_t onnx_number_of(DType dtype);
 // ---------------------------------------------------------------- attributes
 using AttrValue = std::variant<int64_t, double, std::string, std::vector<int64_t>,
                                std::vector<double>, std::vector<std::string>, Tensor>;
-enum class AttrKind : uint8_t { integer, number, text, integers, numbers, texts, tensor };  // same order
+enum class AttrKind : uint8_t {
+  integer,
+  number,
+  text,
+  integers,
+  numbers,
+  texts,
+  tensor
+};  // same order
 
 /// Attributes of a node, by name. The getters throw Error(bad_input) when the kind is another.
 class Attrs {
@@ -36,8 +44,10 @@ class Attrs {
   int64_t integer(std::string_view name, std::optional<int64_t> fallback = {}) const;
   double number(std::string_view name, std::optional<double> fallback = {}) const;
   std::string text(std::string_view name, std::optional<std::string> fallback = {}) const;
-  std::vector<int64_t> integers(std::string_view name, std::optional<std::vector<int64_t>> fallback = {}) const;
-  std::vector<double> numbers(std::string_view name, std::optional<std::vector<double>> fallback = {}) const;
+  std::vector<int64_t> integers(std::string_view name,
+                                std::optional<std::vector<int64_t>> fallback = {}) const;
+  std::vector<double> numbers(std::string_view name,
+                              std::optional<std::vector<double>> fallback = {}) const;
   const Tensor& tensor(std::string_view name) const;
   const std::map<std::string, AttrValue, std::less<>>& all() const { return map_; }
   bool operator==(const Attrs& other) const;
@@ -77,7 +87,7 @@ struct InferContext {
   const Attrs& attrs;
   std::vector<const ValueInfo*> inputs;  ///< null: an optional input that is absent
   std::vector<ValueInfo> outputs;
-  std::string node;                      ///< the node's name, for warnings
+  std::string node;  ///< the node's name, for warnings
 
   /// Equalities assumed because they could not be proved; they become guards.
   std::vector<Equality> equalities;
@@ -88,7 +98,7 @@ struct InferContext {
   Ranges ranges = {};
 
   bool has(size_t i) const { return i < inputs.size() && inputs[i] != nullptr; }
-  const ValueInfo& in(size_t i) const;   ///< throws Error(bad_input) when absent
+  const ValueInfo& in(size_t i) const;  ///< throws Error(bad_input) when absent
   ValueInfo& out(size_t i = 0) { return outputs.at(i); }
   Shape broadcast(const Shape& a, const Shape& b) { return vitrail::broadcast(a, b, &equalities); }
 };
@@ -100,7 +110,7 @@ struct InferContext {
 struct RunContext {
   const Attrs& attrs;
   std::vector<const Tensor*> inputs;  ///< null: absent
-  std::vector<Tensor> outputs;        ///< sized to the node's number of outputs; the reference fills them
+  std::vector<Tensor> outputs;  ///< sized to the node's number of outputs; the reference fills them
   /// The caller computes f32 values in f64 and rounds nothing: Cast keeps floats as they are.
   bool wide = false;
 
@@ -155,7 +165,7 @@ struct OpDef {
   /// the newest known mean the same.
   int version;
   std::vector<AttrSpec> attrs;
-  int min_inputs, max_inputs;    ///< kMany: any number
+  int min_inputs, max_inputs;  ///< kMany: any number
   int min_outputs, max_outputs;
   Traits traits;
   void (*infer)(InferContext&);

@@ -216,7 +216,8 @@ TEST_F(Rules, DataDecidesWithABound) {
 
 TEST_F(Rules, ScalesArePositive) {
   const Value x = input(DType::f32, {2, 3}), q = input(DType::i8, {2, 3});
-  for (float step : {0.0f, -0.5f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (float step : {0.0f, -0.5f, std::numeric_limits<float>::quiet_NaN(),
+                     std::numeric_limits<float>::infinity()}) {
     EXPECT_THROW(op("QuantizeLinear", {x, constant(Tensor::scalar(step))}), Error) << step;
     EXPECT_THROW(op("DequantizeLinear", {q, constant(Tensor::scalar(step))}), Error) << step;
   }

@@ -12,12 +12,18 @@ namespace {
 class Runner {
  public:
   Runner(const ir::Graph& graph, const Options& options, const Bindings& symbols, bool top)
-      : graph_(graph), options_(options), symbols_(symbols), top_(top), values_(graph.value_count()), uses_(graph.value_count(), 0) {}
+      : graph_(graph),
+        options_(options),
+        symbols_(symbols),
+        top_(top),
+        values_(graph.value_count()),
+        uses_(graph.value_count(), 0) {}
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) {
     for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs[i].index] = inputs[i];
     for (uint32_t v = 0; v < graph_.value_count(); ++v)
-      if (graph_.value({v}).is_constant()) values_[v] = stored(graph_.value({v}).constant, graph_.value({v}).dtype);
+      if (graph_.value({v}).is_constant())
+        values_[v] = stored(graph_.value({v}).constant, graph_.value({v}).dtype);
     const auto order = graph_.topological_order();
     for (ir::NodeId id : order)
       for (ir::ValueId in : graph_.node(id).inputs)
@@ -34,14 +40,16 @@ class Runner {
   Tensor stored(const Tensor& t, DType declared) const {
     if (!is_float(declared)) return t.dtype() == declared ? t : t.cast(declared);
     if (declared == DType::f64) return t.cast(DType::f64);
-    if (declared == DType::f16 || declared == DType::bf16) return t.cast(declared).cast(options_.precision);
+    if (declared == DType::f16 || declared == DType::bf16)
+      return t.cast(declared).cast(options_.precision);
     return t.cast(options_.precision);
   }
 
   void step(ir::NodeId id) {
     const ir::Node& node = graph_.node(id);
-    std::vector<Tensor> outputs = with_context(
-        fmt::format("node '{}' ({})", printable(node.name), node.type()), [&] { return outputs_of(node); });
+    std::vector<Tensor> outputs =
+        with_context(fmt::format("node '{}' ({})", printable(node.name), node.type()),
+                     [&] { return outputs_of(node); });
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const ir::ValueId out = node.outputs[i];
       if (!out.valid()) continue;
@@ -60,23 +68,29 @@ class Runner {
     }
     if (node.is("If")) {
       const Tensor& condition = values_[node.inputs[0].index];
-      require(condition.size() == 1, Code::bad_input, "the condition has {} elements", condition.size());
+      require(condition.size() == 1, Code::bad_input, "the condition has {} elements",
+              condition.size());
       return body(*node.bodies[condition.int_at(0) ? 0 : 1], gather(node, 1));
     }
     if (node.is("Loop")) return loop(node);
-    RunContext ctx{node.attrs, {}, std::vector<Tensor>(node.outputs.size()), options_.precision == DType::f64};
-    for (ir::ValueId in : node.inputs) ctx.inputs.push_back(in.valid() ? &values_[in.index] : nullptr);
+    RunContext ctx{
+        node.attrs, {}, std::vector<Tensor>(node.outputs.size()), options_.precision == DType::f64};
+    for (ir::ValueId in : node.inputs)
+      ctx.inputs.push_back(in.valid() ? &values_[in.index] : nullptr);
     node.op->reference(ctx);
     return std::move(ctx.outputs);
   }
 
   // Node inputs: trip count, condition, carried..., captures...; the attribute `carried` counts the
-  // carried. Body: (iteration, condition, carried..., captures...) -> (condition, carried..., scans...).
+  // carried. Body: (iteration, condition, carried..., captures...) -> (condition, carried...,
+  // scans...).
   std::vector<Tensor> loop(const ir::Node& node) {
     const ir::Graph& inner = *node.bodies[0];
     const auto carried = static_cast<size_t>(node.attrs.integer("carried"));
-    const int64_t trips = node.inputs[0].valid() ? values_[node.inputs[0].index].int_at(0) : INT64_MAX;
-    bool condition = node.inputs.size() < 2 || !node.inputs[1].valid() || values_[node.inputs[1].index].int_at(0);
+    const int64_t trips =
+        node.inputs[0].valid() ? values_[node.inputs[0].index].int_at(0) : INT64_MAX;
+    bool condition = node.inputs.size() < 2 || !node.inputs[1].valid() ||
+                     values_[node.inputs[1].index].int_at(0);
     std::vector<Tensor> state = gather(node, 2);
     std::vector<std::vector<Tensor>> scans(node.outputs.size() - carried);
     constexpr int64_t kMostTrips = 1 << 24;
@@ -90,7 +104,8 @@ class Runner {
       for (size_t s = 0; s < scans.size(); ++s) scans[s].push_back(out[1 + carried + s]);
     }
     std::vector<Tensor> out(state.begin(), state.begin() + static_cast<std::ptrdiff_t>(carried));
-    for (size_t s = 0; s < scans.size(); ++s) out.push_back(stack(scans[s], inner.value(inner.outputs[1 + carried + s])));
+    for (size_t s = 0; s < scans.size(); ++s)
+      out.push_back(stack(scans[s], inner.value(inner.outputs[1 + carried + s])));
     return out;
   }
 
@@ -100,7 +115,8 @@ class Runner {
       for (const Expr& d : like.shape) {  // an extent that only an iteration would give is 0
         std::set<std::string> used;
         d.collect_symbols(used);
-        const bool known = std::all_of(used.begin(), used.end(), [&](const std::string& s) { return symbols_.contains(s); });
+        const bool known = std::all_of(used.begin(), used.end(),
+                                       [&](const std::string& s) { return symbols_.contains(s); });
         dims.push_back(known ? d.eval(symbols_) : 0);
       }
       return Tensor(like.dtype, dims);
@@ -109,10 +125,12 @@ class Runner {
     dims.insert(dims.begin(), static_cast<int64_t>(slices.size()));
     Tensor out(slices[0].dtype(), dims);
     for (size_t i = 0; i < slices.size(); ++i) {
-      require(slices[i].dims() == slices[0].dims(), Code::bad_input, "iteration {} gives shape {}, the first {}", i,
-              to_string(slices[i].dims()), to_string(slices[0].dims()));
+      require(slices[i].dims() == slices[0].dims(), Code::bad_input,
+              "iteration {} gives shape {}, the first {}", i, to_string(slices[i].dims()),
+              to_string(slices[0].dims()));
       if (slices[i].bytes())
-        std::memcpy(static_cast<char*>(out.mutable_raw()) + i * slices[i].bytes(), slices[i].raw(), slices[i].bytes());
+        std::memcpy(static_cast<char*>(out.mutable_raw()) + i * slices[i].bytes(), slices[i].raw(),
+                    slices[i].bytes());
     }
     return out;
   }
@@ -124,8 +142,8 @@ class Runner {
     return out;
   }
   std::vector<Tensor> body(const ir::Graph& inner, const std::vector<Tensor>& inputs) const {
-    require(inputs.size() == inner.inputs.size(), Code::internal, "body '{}' has {} inputs, {} given", inner.name,
-            inner.inputs.size(), inputs.size());
+    require(inputs.size() == inner.inputs.size(), Code::internal,
+            "body '{}' has {} inputs, {} given", inner.name, inner.inputs.size(), inputs.size());
     return Runner(inner, options_, symbols_, false).run(inputs);
   }
 
@@ -141,13 +159,15 @@ class Runner {
 
 Bindings solve_symbols(const ir::Graph& graph, const std::vector<Dims>& inputs) {
   Bindings out;
-  require(inputs.size() == graph.inputs.size(), Code::bad_input, "model '{}' has {} inputs, {} given",
-          printable(graph.name), graph.inputs.size(), inputs.size());
+  require(inputs.size() == graph.inputs.size(), Code::bad_input,
+          "model '{}' has {} inputs, {} given", printable(graph.name), graph.inputs.size(),
+          inputs.size());
   const auto each = [&](auto action) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const ir::Value& value = graph.value(graph.inputs[i]);
-      require(value.shape.size() == inputs[i].size(), Code::bad_input, "input '{}' has shape {}, found {}",
-              printable(value.name), to_string(value.shape), to_string(inputs[i]));
+      require(value.shape.size() == inputs[i].size(), Code::bad_input,
+              "input '{}' has shape {}, found {}", printable(value.name), to_string(value.shape),
+              to_string(inputs[i]));
       for (size_t d = 0; d < inputs[i].size(); ++d) action(value, value.shape[d], inputs[i][d]);
     }
   };
@@ -156,13 +176,15 @@ Bindings solve_symbols(const ir::Graph& graph, const std::vector<Dims>& inputs) 
     if (graph.symbols.contains(text)) out.emplace(text, found);
   });
   each([&](const ir::Value& value, const Expr& extent, int64_t found) {
-    require(extent.eval(out) == found, Code::bad_input, "input '{}' has shape {}: extent {} must be {}, found {}",
-            printable(value.name), to_string(value.shape), extent.str(), extent.eval(out), found);
+    require(extent.eval(out) == found, Code::bad_input,
+            "input '{}' has shape {}: extent {} must be {}, found {}", printable(value.name),
+            to_string(value.shape), extent.str(), extent.eval(out), found);
   });
   return out;
 }
 
-std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs, const Options& options) {
+std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs,
+                        const Options& options) {
   const RecycleTensors recycle;
   std::vector<Dims> dims;
   for (const Tensor& t : inputs) dims.push_back(t.dims());
@@ -170,12 +192,14 @@ std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& input
   std::vector<Tensor> stored;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ir::Value& value = graph.value(graph.inputs[i]);
-    require(is_float(inputs[i].dtype()) == is_float(value.dtype), Code::bad_input, "input '{}' is {}, found {}",
-            printable(value.name), name_of(value.dtype), name_of(inputs[i].dtype()));
+    require(is_float(inputs[i].dtype()) == is_float(value.dtype), Code::bad_input,
+            "input '{}' is {}, found {}", printable(value.name), name_of(value.dtype),
+            name_of(inputs[i].dtype()));
     Tensor t = inputs[i];
     if (value.dtype == DType::f16 || value.dtype == DType::bf16) t = t.cast(value.dtype);
-    stored.push_back(is_float(value.dtype) ? t.cast(value.dtype == DType::f64 ? DType::f64 : options.precision)
-                                           : t.cast(value.dtype));
+    stored.push_back(is_float(value.dtype)
+                         ? t.cast(value.dtype == DType::f64 ? DType::f64 : options.precision)
+                         : t.cast(value.dtype));
   }
   return Runner(graph, options, symbols, true).run(stored);
 }

@@ -21,7 +21,8 @@ struct Options {
 /// the declared types. Returns graph.outputs; floats in the precision computed.
 /// Throws Error(bad_input) naming the input whose rank, extent or type does not fit, or the node
 /// whose data is invalid.
-std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs, const Options& options = {});
+std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& inputs,
+                        const Options& options = {});
 
 /// Values of the graph's input symbols that the extents of `inputs` imply. Throws Error(bad_input)
 /// when an extent contradicts the graph.

@@ -24,7 +24,8 @@ TEST(Oracle, RunsFusionsByTheirBody) {
 }
 
 TEST(Oracle, NamesTheExtentThatDoesNotFit) {
-  const ir::Graph g = ir::parse("graph \"t\" (x: f32[N,2]) -> (y) {\n symbol N input 1..\n y: f32[N,2] = Relu(x) @\"r\"\n}");
+  const ir::Graph g = ir::parse(
+      "graph \"t\" (x: f32[N,2]) -> (y) {\n symbol N input 1..\n y: f32[N,2] = Relu(x) @\"r\"\n}");
   try {
     oracle::run(g, {Tensor::of<float>({1, 3}, {1, 2, 3})});
     FAIL();
@@ -52,7 +53,8 @@ TEST(Oracle, RowsOfNoRoundsHaveTheirExtents) {
     c2: f32[N,2] = Neg(c) @"neg"
   }
 })");
-  EXPECT_EQ(oracle::run(g, {Tensor::of<float>({3, 2}, {1, 2, 3, 4, 5, 6})})[0].dims(), (Dims{0, 3, 2}));
+  EXPECT_EQ(oracle::run(g, {Tensor::of<float>({3, 2}, {1, 2, 3, 4, 5, 6})})[0].dims(),
+            (Dims{0, 3, 2}));
 }
 
 }  // namespace

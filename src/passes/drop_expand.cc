@@ -18,8 +18,10 @@ size_t drop_expand(ir::Graph& graph) {
     for (size_t i = 0; i < 2; ++i) {
       const ir::Node* expand = match.from(node.inputs[i], "Expand");
       if (!expand) continue;
-      const ir::Value &small = graph.value(expand->inputs[0]), &other = graph.value(node.inputs[1 - i]);
-      if (small.rank() > other.rank() || other.shape != graph.value(node.outputs[0]).shape) continue;
+      const ir::Value &small = graph.value(expand->inputs[0]),
+                      &other = graph.value(node.inputs[1 - i]);
+      if (small.rank() > other.rank() || other.shape != graph.value(node.outputs[0]).shape)
+        continue;
       graph.node(id).inputs[i] = expand->inputs[0];
       ++changes;
       break;

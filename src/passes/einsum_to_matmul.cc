@@ -20,9 +20,12 @@ struct Equation {
 std::optional<Equation> parse(std::string text) {
   text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
   const size_t comma = text.find(','), arrow = text.find("->");
-  if (comma == std::string::npos || arrow == std::string::npos || text.find('.') != std::string::npos) return {};
+  if (comma == std::string::npos || arrow == std::string::npos ||
+      text.find('.') != std::string::npos)
+    return {};
   if (text.find(',', comma + 1) != std::string::npos) return {};
-  Equation e{text.substr(0, comma), text.substr(comma + 1, arrow - comma - 1), text.substr(arrow + 2)};
+  Equation e{text.substr(0, comma), text.substr(comma + 1, arrow - comma - 1),
+             text.substr(arrow + 2)};
   for (const std::string* s : {&e.a, &e.b, &e.out}) {  // a label twice is a diagonal
     std::string sorted = *s;
     std::sort(sorted.begin(), sorted.end());
@@ -31,7 +34,8 @@ std::optional<Equation> parse(std::string text) {
   return e;
 }
 
-ir::ValueId permuted(ir::Graph& graph, ir::NodeId like, ir::ValueId v, const std::string& from, const std::string& to) {
+ir::ValueId permuted(ir::Graph& graph, ir::NodeId like, ir::ValueId v, const std::string& from,
+                     const std::string& to) {
   if (from == to) return v;
   std::vector<int64_t> perm;
   for (char c : to) perm.push_back(static_cast<int64_t>(from.find(c)));
@@ -45,7 +49,8 @@ bool rewrite(ir::Graph& graph, ir::NodeId id) {
   if (!e) return false;
   std::string batch, rows, columns, summed;
   for (char c : e->a) {
-    const bool in_b = e->b.find(c) != std::string::npos, in_out = e->out.find(c) != std::string::npos;
+    const bool in_b = e->b.find(c) != std::string::npos,
+               in_out = e->out.find(c) != std::string::npos;
     if (!in_b && !in_out) return false;  // a sum over one operand alone
     (in_b && in_out ? batch : in_b ? summed : rows) += c;
   }
@@ -54,8 +59,11 @@ bool rewrite(ir::Graph& graph, ir::NodeId id) {
     if (e->out.find(c) == std::string::npos) return false;
     columns += c;
   }
-  if (rows.size() != 1 || columns.size() != 1 || summed.size() != 1 || e->out.size() != batch.size() + 2) return false;
-  const Expr &k_of_a = graph.value(node.inputs[0]).shape[e->a.find(summed)], &k_of_b = graph.value(node.inputs[1]).shape[e->b.find(summed)];
+  if (rows.size() != 1 || columns.size() != 1 || summed.size() != 1 ||
+      e->out.size() != batch.size() + 2)
+    return false;
+  const Expr &k_of_a = graph.value(node.inputs[0]).shape[e->a.find(summed)],
+             &k_of_b = graph.value(node.inputs[1]).shape[e->b.find(summed)];
   if (!(k_of_a == k_of_b)) return false;
   std::string batch_order;  // as the result has them
   for (char c : e->out)

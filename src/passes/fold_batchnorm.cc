@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// BatchNormalization(Conv(x, w), s, b, m, v)   =>   Add(Conv(x, w * k), b - m * k),  k = s / sqrt(v + eps)
-// BatchNormalization(MatMul(x [n, i], w), ...) =>   Add(MatMul(x, w * k), b - m * k)
+// BatchNormalization(Conv(x, w), s, b, m, v)   =>   Add(Conv(x, w * k), b - m * k),  k = s / sqrt(v
+// + eps) BatchNormalization(MatMul(x [n, i], w), ...) =>   Add(MatMul(x, w * k), b - m * k)
 // BatchNormalization(x, s, b, m, v)            =>   Add(Mul(x, k), b - m * k)
 //
 // Computed in double: v + eps can be 1e-5, and float32 would lose the tail. A bias of the Conv was
@@ -37,15 +37,18 @@ std::optional<Affine> affine_of(const ir::Graph& graph, const ir::Node& node) {
 }
 
 // A per-channel constant that broadcasts over [n, c, spatial...].
-ir::ValueId channel_constant(ir::Graph& graph, const std::string& name, const std::vector<double>& values, size_t rank) {
+ir::ValueId channel_constant(ir::Graph& graph, const std::string& name,
+                             const std::vector<double>& values, size_t rank) {
   Dims dims(rank - 1, 1);
   dims[0] = static_cast<int64_t>(values.size());
   Tensor t(DType::f32, dims);
-  for (size_t i = 0; i < values.size(); ++i) t.mutable_data<float>()[i] = static_cast<float>(values[i]);
+  for (size_t i = 0; i < values.size(); ++i)
+    t.mutable_data<float>()[i] = static_cast<float>(values[i]);
   return graph.add_constant(name, t);
 }
 
-// Whether a constant has one element for each channel of [n, c, spatial...] and repeats along the rest.
+// Whether a constant has one element for each channel of [n, c, spatial...] and repeats along the
+// rest.
 bool is_channel_bias(const ir::Value& value, size_t channels, size_t rank) {
   if (!value.is_constant() || value.constant.size() != static_cast<int64_t>(channels)) return false;
   Dims dims = value.constant.dims();
@@ -79,7 +82,9 @@ Tensor scaled_weight(const Tensor& w, const std::vector<double>& scale, bool cha
 size_t fold_batchnorm(ir::Graph& graph) {
   size_t changes = 0;
   for (ir::NodeId id : graph.topological_order()) {
-    if (!graph.node(id).is("BatchNormalization") || graph.value(graph.node(id).outputs[0]).dtype != DType::f32) continue;
+    if (!graph.node(id).is("BatchNormalization") ||
+        graph.value(graph.node(id).outputs[0]).dtype != DType::f32)
+      continue;
     const auto affine = affine_of(graph, graph.node(id));
     if (!affine) continue;
     const std::string name = graph.node(id).name;
@@ -93,9 +98,11 @@ size_t fold_batchnorm(ir::Graph& graph) {
     ir::ValueId at = x;
     std::vector<ir::NodeId> replaced = {id};
     const ir::Node* add = match.from(at, "Add");
-    if (add && match.only_reader(at).valid() && is_channel_bias(graph.value(add->inputs[1]), channels, rank)) {
+    if (add && match.only_reader(at).valid() &&
+        is_channel_bias(graph.value(add->inputs[1]), channels, rank)) {
       const Tensor& c = graph.value(add->inputs[1]).constant;
-      for (size_t i = 0; i < channels; ++i) shift[i] += c.number_at(static_cast<int64_t>(i)) * affine->scale[i];
+      for (size_t i = 0; i < channels; ++i)
+        shift[i] += c.number_at(static_cast<int64_t>(i)) * affine->scale[i];
       replaced.insert(replaced.begin(), graph.value(at).producer);
       at = add->inputs[0];
     } else {
@@ -107,12 +114,18 @@ size_t fold_batchnorm(ir::Graph& graph) {
       const Attrs attrs = taker->attrs;
       const char* op = taker->op->name;
       replaced.insert(replaced.begin(), taker_id);
-      const ir::ValueId weight = graph.add_constant(graph.value(in[1]).name, scaled_weight(graph.value(in[1]).constant, affine->scale, taker->is("MatMul")));
+      const ir::ValueId weight = graph.add_constant(
+          graph.value(in[1]).name,
+          scaled_weight(graph.value(in[1]).constant, affine->scale, taker->is("MatMul")));
       const ir::ValueId product = add_like(graph, taker_id, op, {in[0], weight}, attrs);
-      replace_with(graph, out, "Add", {product, channel_constant(graph, name + ".shift", shift, rank)}, {}, replaced);
+      replace_with(graph, out, "Add",
+                   {product, channel_constant(graph, name + ".shift", shift, rank)}, {}, replaced);
     } else {
-      const ir::ValueId scaled = add_like(graph, id, "Mul", {x, channel_constant(graph, name + ".scale", affine->scale, rank)});
-      replace_with(graph, out, "Add", {scaled, channel_constant(graph, name + ".shift", affine->shift, rank)}, {}, {id});
+      const ir::ValueId scaled = add_like(
+          graph, id, "Mul", {x, channel_constant(graph, name + ".scale", affine->scale, rank)});
+      replace_with(graph, out, "Add",
+                   {scaled, channel_constant(graph, name + ".shift", affine->shift, rank)}, {},
+                   {id});
     }
     ++changes;
   }

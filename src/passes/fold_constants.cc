@@ -24,7 +24,8 @@ bool worth_it(const ir::Graph& graph, const ir::Node& node, const std::vector<Te
 }
 
 bool all_constant(const ir::Graph& graph, const ir::Node& node) {
-  return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return !v.valid() || graph.value(v).is_constant(); });
+  return std::all_of(node.inputs.begin(), node.inputs.end(),
+                     [&](ir::ValueId v) { return !v.valid() || graph.value(v).is_constant(); });
 }
 
 std::optional<Tensor> known_contents(const ir::Value& value) {
@@ -44,7 +45,8 @@ bool affordable(const ir::Graph& graph, const ir::Node& node) {
   for (ir::ValueId v : node.outputs) {
     if (!v.valid()) continue;
     const ir::Value& value = graph.value(v);
-    if (!is_static(value.shape) || element_count(to_dims(value.shape)) > kLargest) return node.op->traits.data_shape;
+    if (!is_static(value.shape) || element_count(to_dims(value.shape)) > kLargest)
+      return node.op->traits.data_shape;
   }
   return true;
 }
@@ -58,7 +60,8 @@ size_t fold_constants(ir::Graph& graph) {
     if (!node.op || !node.bodies.empty() || !node.op->reference) continue;
     std::vector<Tensor> results;
     if (node.outputs.size() == 1) {
-      if (auto known = known_contents(graph.value(node.outputs[0]))) results.push_back(std::move(*known));
+      if (auto known = known_contents(graph.value(node.outputs[0])))
+        results.push_back(std::move(*known));
     }
     if (results.empty() && all_constant(graph, node) && affordable(graph, node)) {
       RunContext ctx{node.attrs, {}, std::vector<Tensor>(node.outputs.size())};
@@ -67,26 +70,31 @@ size_t fold_constants(ir::Graph& graph) {
       for (ir::ValueId v : node.inputs) {
         if (v.valid()) {
           const Tensor& t = graph.value(v).constant;
-          wide.push_back(t.dtype() == DType::f16 || t.dtype() == DType::bf16 ? t.cast(DType::f32) : t);
+          wide.push_back(t.dtype() == DType::f16 || t.dtype() == DType::bf16 ? t.cast(DType::f32)
+                                                                             : t);
         }
         ctx.inputs.push_back(v.valid() ? &wide.back() : nullptr);
       }
-      with_context(fmt::format("node '{}' ({})", printable(node.name), node.type()), [&] { node.op->reference(ctx); });
+      with_context(fmt::format("node '{}' ({})", printable(node.name), node.type()),
+                   [&] { node.op->reference(ctx); });
       if (!worth_it(graph, node, ctx.outputs)) continue;
       results = std::move(ctx.outputs);
       for (size_t i = 0; i < results.size(); ++i)
-        if (node.outputs[i].valid()) results[i] = results[i].cast(graph.value(node.outputs[i]).dtype);
+        if (node.outputs[i].valid())
+          results[i] = results[i].cast(graph.value(node.outputs[i]).dtype);
     }
     if (results.empty()) continue;
     const std::vector<ir::ValueId> outputs = node.outputs;
     graph.remove_node(id);
-    std::map<std::string, Expr, std::less<>> counted;  // extents that data decides (NonZero), now known
+    std::map<std::string, Expr, std::less<>>
+        counted;  // extents that data decides (NonZero), now known
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (!outputs[i].valid()) continue;
       ir::Value& value = graph.value(outputs[i]);
       value.producer = {};
       for (size_t d = 0; d < value.shape.size(); ++d)
-        if (const auto symbol = graph.symbols.find(value.shape[d].str()); symbol != graph.symbols.end() && symbol->second.kind == ir::SymbolKind::data)
+        if (const auto symbol = graph.symbols.find(value.shape[d].str());
+            symbol != graph.symbols.end() && symbol->second.kind == ir::SymbolKind::data)
           counted[symbol->first] = results[i].dims()[d];
       value.shape = to_shape(results[i].dims());
       value.constant = std::move(results[i]);

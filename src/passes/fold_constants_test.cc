@@ -73,12 +73,16 @@ TEST(FoldConstants, ExtentsThatDependOnConstantData) {
 
 TEST(FoldConstants, KeepsDoublesAndHalves) {
   // 1/3 as double, not as float32
-  ir::Graph g = graph_of("(x: f64[2]) -> (y) { const a: f64[] = {1} \n const b: f64[] = {3} \n c = Div(a, b) \n y = Mul(x, c) }");
+  ir::Graph g = graph_of(
+      "(x: f64[2]) -> (y) { const a: f64[] = {1} \n const b: f64[] = {3} \n c = Div(a, b) \n y = "
+      "Mul(x, c) }");
   g = rewritten("fold_constants", g);
   const ir::Node& mul = *g.producer(g.outputs[0]);
   EXPECT_EQ(g.value(mul.inputs[1]).constant.number_at(0), 1.0 / 3.0);
   // each result is rounded to half, as at run time
-  g = graph_of("(x: f16[1]) -> (y) { const a: f16[1] = {2048} \n const b: f16[1] = {1} \n c = Add(a, b) \n d = Add(c, b) \n y = Mul(x, d) }");
+  g = graph_of(
+      "(x: f16[1]) -> (y) { const a: f16[1] = {2048} \n const b: f16[1] = {1} \n c = Add(a, b) \n "
+      "d = Add(c, b) \n y = Mul(x, d) }");
   g = rewritten("fold_constants", g);
   EXPECT_EQ(g.value(g.producer(g.outputs[0])->inputs[1]).constant.number_at(0), 2048);
 }
@@ -99,7 +103,8 @@ TEST(FoldConstants, NearMisses) {
 
 // An output that became constant keeps its name; so does one beside an equal one.
 TEST(FoldConstants, OutputsKeepTheirNames) {
-  const ir::Graph g = rewritten("fold_constants", graph_of("(x: f32[2]) -> (y, s) { y = Relu(x) \n s = Shape(x) }"));
+  const ir::Graph g = rewritten("fold_constants",
+                                graph_of("(x: f32[2]) -> (y, s) { y = Relu(x) \n s = Shape(x) }"));
   EXPECT_EQ(g.value(g.outputs[1]).name, "s");
   EXPECT_TRUE(g.value(g.outputs[1]).is_constant());
 }

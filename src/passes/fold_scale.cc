@@ -2,10 +2,10 @@
 // Conv(Mul(x, s), w)     =>   Conv(x, s * w)
 // MatMul(Mul(x, s), W)   =>   MatMul(x, s * W)
 //
-// for a scalar constant s and constant weights: s * 0 is 0, so padding commutes with it. What is left
-// of a Gelu when a simplifier has moved its 0.5 into the next weights (Mul(Gelu(x), 2)) goes back
-// there. Near misses that must stay: a product that is read twice, weights that are no constant, a
-// product that float32 cannot hold.
+// for a scalar constant s and constant weights: s * 0 is 0, so padding commutes with it. What is
+// left of a Gelu when a simplifier has moved its 0.5 into the next weights (Mul(Gelu(x), 2)) goes
+// back there. Near misses that must stay: a product that is read twice, weights that are no
+// constant, a product that float32 cannot hold.
 #include <cmath>
 
 #include "passes/match.h"
@@ -17,7 +17,9 @@ size_t fold_scale(ir::Graph& graph) {
   size_t changes = 0;
   for (ir::NodeId id : graph.topological_order()) {
     const ir::Node& node = graph.node(id);
-    if ((!node.is("Conv") && !node.is("MatMul")) || graph.value(node.outputs[0]).dtype != DType::f32) continue;
+    if ((!node.is("Conv") && !node.is("MatMul")) ||
+        graph.value(node.outputs[0]).dtype != DType::f32)
+      continue;
     const Matcher match(graph);
     const ir::Value& weight = graph.value(node.inputs[1]);
     const ir::Node* mul = match.from(node.inputs[0], "Mul");

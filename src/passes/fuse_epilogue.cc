@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <string_view>
 
-#include "passes/single.h"
 #include "passes/match.h"
 #include "passes/passes.h"
+#include "passes/single.h"
 
 namespace vitrail::passes {
 namespace {
@@ -56,7 +56,8 @@ size_t fuse_epilogue(ir::Graph& graph) {
       const size_t slots = graph.node_slots();
       ir::dissolve(graph, anchor);
       members.erase(members.begin());
-      for (uint32_t i = static_cast<uint32_t>(slots); i < graph.node_slots(); ++i) members.push_back({i});
+      for (uint32_t i = static_cast<uint32_t>(slots); i < graph.node_slots(); ++i)
+        members.push_back({i});
       ir::outline(graph, members, family, name);
     } else {
       ir::outline(graph, members, family);

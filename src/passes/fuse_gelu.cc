@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mul(Mul(x, Add(Erf(Div(x, sqrt 2)), 1)), 0.5)                           =>   Gelu(x)
-// Mul(Mul(x, Add(Tanh(Mul(Add(x, Mul(Pow(x, 3), 0.044715)), r)), 1)), 0.5) =>   Gelu(x, tanh)    r = sqrt(2 / pi)
+// Mul(Mul(x, Add(Tanh(Mul(Add(x, Mul(Pow(x, 3), 0.044715)), r)), 1)), 0.5) =>   Gelu(x, tanh)    r
+// = sqrt(2 / pi)
 //
-// in any order of the three factors x, the gate 1 + erf(x / sqrt 2) and 0.5, with x / sqrt 2 written
-// as a product or a quotient and the cube as a power or a product (Hendrycks and Gimpel 2016, arXiv
-// 1606.08415). Another constant c than 0.5 (simplifiers move the 0.5 into the next weights) leaves
-// Mul(Gelu(x), 2 c). Near misses that must stay: another constant than sqrt 2, the erf of another
-// value than the factor.
+// in any order of the three factors x, the gate 1 + erf(x / sqrt 2) and 0.5, with x / sqrt 2
+// written as a product or a quotient and the cube as a power or a product (Hendrycks and Gimpel
+// 2016, arXiv 1606.08415). Another constant c than 0.5 (simplifiers move the 0.5 into the next
+// weights) leaves Mul(Gelu(x), 2 c). Near misses that must stay: another constant than sqrt 2, the
+// erf of another value than the factor.
 #include <cmath>
 
 #include "passes/match.h"
@@ -32,11 +33,13 @@ ir::ValueId times(const Matcher& match, ir::ValueId v, double wanted) {
 
 // v = x^3: x, or nothing.
 ir::ValueId cube_of(const Matcher& match, ir::ValueId v) {
-  if (const ir::Node* pow = match.from(v, "Pow")) return match.is_scalar(pow->inputs[1], 3) ? pow->inputs[0] : ir::kNoValue;
+  if (const ir::Node* pow = match.from(v, "Pow"))
+    return match.is_scalar(pow->inputs[1], 3) ? pow->inputs[0] : ir::kNoValue;
   const ir::Node* mul = match.from(v, "Mul");
   for (size_t i = 0; mul && i < 2; ++i) {
     const ir::Node* square = match.from(mul->inputs[i], "Mul");
-    if (square && square->inputs[0] == square->inputs[1] && square->inputs[0] == mul->inputs[1 - i]) return mul->inputs[1 - i];
+    if (square && square->inputs[0] == square->inputs[1] && square->inputs[0] == mul->inputs[1 - i])
+      return mul->inputs[1 - i];
   }
   return {};
 }
@@ -52,7 +55,8 @@ Gate tanh_gate(const Matcher& match, const ir::Node& tanh) {
   const ir::Node* sum = inner.valid() ? match.from(inner, "Add") : nullptr;
   for (size_t i = 0; sum && i < 2; ++i) {
     const ir::ValueId cubed = times(match, sum->inputs[i], 0.044715);
-    if (cubed.valid() && cube_of(match, cubed) == sum->inputs[1 - i]) return {sum->inputs[1 - i], "tanh"};
+    if (cubed.valid() && cube_of(match, cubed) == sum->inputs[1 - i])
+      return {sum->inputs[1 - i], "tanh"};
   }
   return {};
 }
@@ -67,8 +71,10 @@ Gate gate_of(const Matcher& match, ir::ValueId v) {
   return {};
 }
 
-// The factors of a product of up to three: (variable factors, constant). `whole` is not taken apart.
-void factors_of(const Matcher& match, ir::ValueId v, ir::ValueId whole, int depth, std::vector<ir::ValueId>& factors, double& constant) {
+// The factors of a product of up to three: (variable factors, constant). `whole` is not taken
+// apart.
+void factors_of(const Matcher& match, ir::ValueId v, ir::ValueId whole, int depth,
+                std::vector<ir::ValueId>& factors, double& constant) {
   const ir::Node* mul = v != whole && depth <= 2 ? match.from(v, "Mul") : nullptr;
   const ir::Node* div = v != whole && depth <= 2 ? match.from(v, "Div") : nullptr;
   if (div && match.scalar(div->inputs[1]) == 2) {
@@ -76,8 +82,10 @@ void factors_of(const Matcher& match, ir::ValueId v, ir::ValueId whole, int dept
     factors_of(match, div->inputs[0], whole, depth + 1, factors, constant);
   } else if (mul) {
     for (ir::ValueId in : mul->inputs) {
-      if (const auto number = match.scalar(in)) constant *= *number;
-      else factors_of(match, in, whole, depth + 1, factors, constant);
+      if (const auto number = match.scalar(in))
+        constant *= *number;
+      else
+        factors_of(match, in, whole, depth + 1, factors, constant);
     }
   } else {
     factors.push_back(v);
@@ -126,7 +134,8 @@ size_t fuse_gelu(ir::Graph& graph) {
       replace_with(graph, out, "Gelu", {found->gate.x}, attrs, {found->gate_node, order[i]});
     } else {
       const ir::ValueId gelu = add_like(graph, found->gate_node, "Gelu", {found->gate.x}, attrs);
-      const ir::ValueId factor = add_scalar(graph, "factor", static_cast<float>(2 * found->constant));
+      const ir::ValueId factor =
+          add_scalar(graph, "factor", static_cast<float>(2 * found->constant));
       replace_with(graph, out, "Mul", {gelu, factor}, {}, {found->gate_node, order[i]});
     }
     graph.remove_dead();  // the products inside are no candidates any more

@@ -21,16 +21,22 @@ const char* const kGelu = R"((x: f32[N,7]) -> (y) {
     y = Gelu(x) {approximate: "none"}
   })";
 
-void fuses(const std::string& nodes) { expect_rewrite("fuse_gelu", kHead + nodes + "}", kGelu, kRoundedRoot); }
+void fuses(const std::string& nodes) {
+  expect_rewrite("fuse_gelu", kHead + nodes + "}", kGelu, kRoundedRoot);
+}
 void kept(const std::string& nodes) { expect_kept("fuse_gelu", kHead + nodes + "}"); }
 
 TEST(FuseGelu, Spellings) {
   // PyTorch, both exporters
   fuses("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");
   // a product with 1 / sqrt 2, the half before
-  fuses("a = Mul(x, root_half) \n e = Erf(a) \n g = Add(one, e) \n h = Mul(half, x) \n y = Mul(h, g)");
+  fuses(
+      "a = Mul(x, root_half) \n e = Erf(a) \n g = Add(one, e) \n h = Mul(half, x) \n y = Mul(h, "
+      "g)");
   // the half on the gate
-  fuses("a = Mul(root_half, x) \n e = Erf(a) \n g = Add(e, one) \n h = Mul(g, half) \n y = Mul(x, h)");
+  fuses(
+      "a = Mul(root_half, x) \n e = Erf(a) \n g = Add(e, one) \n h = Mul(g, half) \n y = Mul(x, "
+      "h)");
   // a quotient by 2
   fuses("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(g, x) \n y = Div(p, two)");
   fuses("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n h = Div(x, two) \n y = Mul(h, g)");
@@ -49,22 +55,33 @@ TEST(FuseGelu, TanhSpellings) {
     symbol N input 1..
     y = Gelu(x) {approximate: "tanh"}
   })";
-  const std::string gate = "c = Mul(k, cubic) \n s = Add(x, c) \n r = Mul(s, root) \n t = Tanh(r) \n g = Add(t, one) \n";
-  const auto fuses_to = [&](const std::string& nodes) { expect_rewrite("fuse_gelu", head + nodes + "}", after, kRoundedRoot); };
+  const std::string gate =
+      "c = Mul(k, cubic) \n s = Add(x, c) \n r = Mul(s, root) \n t = Tanh(r) \n g = Add(t, one) \n";
+  const auto fuses_to = [&](const std::string& nodes) {
+    expect_rewrite("fuse_gelu", head + nodes + "}", after, kRoundedRoot);
+  };
   fuses_to("k = Pow(x, three) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");
   fuses_to("q = Mul(x, x) \n k = Mul(x, q) \n" + gate + "h = Mul(half, x) \n y = Mul(h, g)");
   fuses_to("q = Mul(x, x) \n k = Mul(q, x) \n" + gate + "h = Mul(half, g) \n y = Mul(h, x)");
-  const auto stays = [&](const std::string& nodes) { expect_kept("fuse_gelu", head + nodes + "}"); };
-  stays("k = Mul(x, x) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");                      // a square
-  stays("k = Pow(x, half) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");                   // a root
-  stays("a = Relu(x) \n k = Pow(a, three) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");   // the cube of another value
-  stays("k = Pow(x, three) \n c = Mul(k, root) \n s = Add(x, c) \n r = Mul(s, root) \n t = Tanh(r) \n g = Add(t, one) \n p = Mul(x, g) \n y = Mul(p, half)");
-  stays("k = Pow(x, three) \n c = Mul(k, cubic) \n s = Sub(x, c) \n r = Mul(s, root) \n t = Tanh(r) \n g = Add(t, one) \n p = Mul(x, g) \n y = Mul(p, half)");
+  const auto stays = [&](const std::string& nodes) {
+    expect_kept("fuse_gelu", head + nodes + "}");
+  };
+  stays("k = Mul(x, x) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");     // a square
+  stays("k = Pow(x, half) \n" + gate + "p = Mul(x, g) \n y = Mul(p, half)");  // a root
+  stays("a = Relu(x) \n k = Pow(a, three) \n" + gate +
+        "p = Mul(x, g) \n y = Mul(p, half)");  // the cube of another value
+  stays(
+      "k = Pow(x, three) \n c = Mul(k, root) \n s = Add(x, c) \n r = Mul(s, root) \n t = Tanh(r) "
+      "\n g = Add(t, one) \n p = Mul(x, g) \n y = Mul(p, half)");
+  stays(
+      "k = Pow(x, three) \n c = Mul(k, cubic) \n s = Sub(x, c) \n r = Mul(s, root) \n t = Tanh(r) "
+      "\n g = Add(t, one) \n p = Mul(x, g) \n y = Mul(p, half)");
 }
 
 // Simplifiers move the half into the next weights.
 TEST(FuseGelu, AnotherFactorStays) {
-  expect_rewrite("fuse_gelu", kHead + "a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n y = Mul(x, g) }",
+  expect_rewrite("fuse_gelu",
+                 kHead + "a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n y = Mul(x, g) }",
                  R"((x: f32[N,7]) -> (y) {
     symbol N input 1..
     const factor: f32[] = {2}
@@ -97,13 +114,21 @@ TEST(FuseGelu, AmongOtherProducts) {
 }
 
 TEST(FuseGelu, NearMisses) {
-  kept("a = Mul(x, half) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");      // erf(x / 2)
-  kept("a = Div(root, x) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");      // sqrt 2 / x
-  kept("a = Div(x, root) \n e = Erf(a) \n g = Add(e, half) \n p = Mul(x, g) \n y = Mul(p, half)");     // erf + 1/2
-  kept("a = Div(x, root) \n e = Erf(a) \n g = Sub(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");      // erf - 1
-  kept("a = Div(x, root) \n e = Tanh(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");     // no erf
-  kept("b = Relu(x) \n a = Div(b, root) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");  // of another value
-  kept("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Add(x, g) \n y = Mul(p, half)");      // no product
+  kept(
+      "a = Mul(x, half) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");  // erf(x / 2)
+  kept(
+      "a = Div(root, x) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");  // sqrt 2 / x
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n g = Add(e, half) \n p = Mul(x, g) \n y = Mul(p, half)");  // erf + 1/2
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n g = Sub(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");  // erf - 1
+  kept(
+      "a = Div(x, root) \n e = Tanh(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = Mul(p, half)");  // no erf
+  kept(
+      "b = Relu(x) \n a = Div(b, root) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(x, g) \n y = "
+      "Mul(p, half)");  // of another value
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Add(x, g) \n y = Mul(p, half)");  // no product
   // The constant 1 has more axes than x, and so has the result.
   expect_kept("fuse_gelu", R"((x: f32[3,7]) -> (y) {
     const root: f32[1,1,1] = {1.4142135381698608}

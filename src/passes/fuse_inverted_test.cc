@@ -56,7 +56,8 @@ const std::string kWindow = "{group: 12, pads: i[1, 1, 1, 1]}";
 
 TEST(FuseInverted, MobileNet) {
   fuses(kHead + "a = Conv(x, w1) @\"1\" \n b = Add(a, b1) @\"2\" \n c = Relu(b) @\"3\" \n" +
-            "d = Conv(c, dw) {group: 12, pads: i[1, 1, 1, 1], strides: i[2, 2]} @\"4\" \n e = Add(b2, d) @\"5\" \n f = Relu(e) @\"6\" \n" +
+            "d = Conv(c, dw) {group: 12, pads: i[1, 1, 1, 1], strides: i[2, 2]} @\"4\" \n e = "
+            "Add(b2, d) @\"5\" \n f = Relu(e) @\"6\" \n" +
             "y = Conv(f, w2) @\"7\" }",
         7);
 }
@@ -69,27 +70,37 @@ TEST(FuseInverted, ResidualStaysInTheEpilogue) {
 
 TEST(FuseInverted, NormBefore) {
   const std::string head = "(x: f32[N,H,7,5]) -> (y) {" + kWeights;
-  const std::string rest = "a = Conv(z, w1) @\"3\" \n c = Gelu(a) @\"4\" \n d = Conv(c, dw) " + kWindow + " @\"5\" \n y = Conv(d, w2) @\"6\" }";
+  const std::string rest = "a = Conv(z, w1) @\"3\" \n c = Gelu(a) @\"4\" \n d = Conv(c, dw) " +
+                           kWindow + " @\"5\" \n y = Conv(d, w2) @\"6\" }";
   const std::string turn = "z = Transpose(n) {perm: i[0, 3, 1, 2]} @\"2\" \n";
   fuses(head + "n = LayerNormalization(x, s, t) @\"1\" \n" + turn + rest, 6);
   fuses(head + "n = LayerNormalization(x, s) @\"1\" \n" + turn + rest, 6);
   // A norm over other axes, or read elsewhere, stays outside.
-  fuses("(x: f32[N,5,H,7]) -> (y) {" + kWeights + "const r: f32[7] = #1 \n z = LayerNormalization(x, r) @\"1\" \n" + rest, 4);
-  fuses("(x: f32[N,H,7,5]) -> (y, n) {" + kWeights + "n = LayerNormalization(x, s, t) @\"1\" \n" + turn + rest, 4);
+  fuses("(x: f32[N,5,H,7]) -> (y) {" + kWeights +
+            "const r: f32[7] = #1 \n z = LayerNormalization(x, r) @\"1\" \n" + rest,
+        4);
+  fuses("(x: f32[N,H,7,5]) -> (y, n) {" + kWeights + "n = LayerNormalization(x, s, t) @\"1\" \n" +
+            turn + rest,
+        4);
 }
 
 TEST(FuseInverted, NearMisses) {
-  const std::string first = "a = Conv(x, w1) \n c = Relu(a) \n", window = "d = Conv(c, dw) " + kWindow + " \n", last = "y = Conv(d, w2) }";
+  const std::string first = "a = Conv(x, w1) \n c = Relu(a) \n",
+                    window = "d = Conv(c, dw) " + kWindow + " \n", last = "y = Conv(d, w2) }";
   // an intermediate that is an output, or read twice
   kept("(x: f32[N,5,H,7]) -> (y, c) {" + kWeights + first + window + last);
   kept("(x: f32[N,5,H,7]) -> (y, d) {" + kWeights + first + window + last);
   kept(kHead + first + window + "u = Add(c, d) \n y = Conv(u, w2) }");
   // dilated
-  kept(kHead + first + "d = Conv(c, dw) {group: 12, pads: i[2, 2, 2, 2], dilations: i[2, 2]} \n" + last);
+  kept(kHead + first + "d = Conv(c, dw) {group: 12, pads: i[2, 2, 2, 2], dilations: i[2, 2]} \n" +
+       last);
   // groups, but not one a channel
-  kept(kHead + "const gw: f32[12,4,3,3] = #0 \n" + first + "d = Conv(c, gw) {group: 3, pads: i[1, 1, 1, 1]} \n" + last);
+  kept(kHead + "const gw: f32[12,4,3,3] = #0 \n" + first +
+       "d = Conv(c, gw) {group: 3, pads: i[1, 1, 1, 1]} \n" + last);
   // the first or the last has a window of its own
-  kept(kHead + "const v: f32[12,5,3,3] = #0 \n a = Conv(x, v) {pads: i[1, 1, 1, 1]} \n c = Relu(a) \n" + window + last);
+  kept(kHead +
+       "const v: f32[12,5,3,3] = #0 \n a = Conv(x, v) {pads: i[1, 1, 1, 1]} \n c = Relu(a) \n" +
+       window + last);
   kept(kHead + "const v: f32[6,12,3,3] = #0 \n" + first + window + "y = Conv(d, v) }");
   // another activation
   kept(kHead + "a = Conv(x, w1) \n c = Tanh(a) \n" + window + last);
@@ -98,13 +109,19 @@ TEST(FuseInverted, NearMisses) {
   // something between: two activations, a factor a channel, a bias after the activation
   kept(kHead + "a = Conv(x, w1) \n b = Relu(a) \n c = Relu(b) \n" + window + last);
   kept(kHead + "a = Conv(x, w1) \n c = Mul(a, b1) \n" + window + last);
-  kept(kHead + first + "d = Conv(c, dw) " + kWindow + " \n e = Relu(d) \n f = Add(e, b2) \n y = Conv(f, w2) }");
+  kept(kHead + first + "d = Conv(c, dw) " + kWindow +
+       " \n e = Relu(d) \n f = Add(e, b2) \n y = Conv(f, w2) }");
   // weights that vary
-  kept("(x: f32[N,5,H,7], v: f32[12,5,1,1]) -> (y) {" + kWeights + "a = Conv(x, v) \n c = Relu(a) \n" + window + last);
-  kept("(x: f32[N,5,H,7], v: f32[12,1,3,3]) -> (y) {" + kWeights + first + "d = Conv(c, v) " + kWindow + " \n" + last);
+  kept("(x: f32[N,5,H,7], v: f32[12,5,1,1]) -> (y) {" + kWeights +
+       "a = Conv(x, v) \n c = Relu(a) \n" + window + last);
+  kept("(x: f32[N,5,H,7], v: f32[12,1,3,3]) -> (y) {" + kWeights + first + "d = Conv(c, v) " +
+       kWindow + " \n" + last);
   // weights that do not stay in the cache
-  kept("(x: f32[N,5,H,7]) -> (y) {\n symbol N input 1.. \n symbol H input 3.. \n const w1: f32[24000,5,1,1] = #0 \n const dw: f32[24000,1,1,1] = #0 \n"
-       "const w2: f32[2,24000,1,1] = #0 \n a = Conv(x, w1) \n c = Relu(a) \n d = Conv(c, dw) {group: 24000} \n y = Conv(d, w2) }");
+  kept(
+      "(x: f32[N,5,H,7]) -> (y) {\n symbol N input 1.. \n symbol H input 3.. \n const w1: "
+      "f32[24000,5,1,1] = #0 \n const dw: f32[24000,1,1,1] = #0 \n"
+      "const w2: f32[2,24000,1,1] = #0 \n a = Conv(x, w1) \n c = Relu(a) \n d = Conv(c, dw) "
+      "{group: 24000} \n y = Conv(d, w2) }");
 }
 
 }  // namespace

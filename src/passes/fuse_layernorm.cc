@@ -29,8 +29,10 @@ struct Pattern {
   }
   // v = x^2.
   ir::ValueId square_of(ir::ValueId v) const {
-    if (const ir::Node* pow = match.from(v, "Pow")) return match.is_scalar(pow->inputs[1], 2) ? pow->inputs[0] : ir::kNoValue;
-    if (const ir::Node* mul = match.from(v, "Mul")) return mul->inputs[0] == mul->inputs[1] ? mul->inputs[0] : ir::kNoValue;
+    if (const ir::Node* pow = match.from(v, "Pow"))
+      return match.is_scalar(pow->inputs[1], 2) ? pow->inputs[0] : ir::kNoValue;
+    if (const ir::Node* mul = match.from(v, "Mul"))
+      return mul->inputs[0] == mul->inputs[1] ? mul->inputs[0] : ir::kNoValue;
     return {};
   }
   // v = sqrt(mean(d^2) + eps): (d, eps).
@@ -62,8 +64,8 @@ struct Pattern {
     }
     return {};
   }
-  // A constant vector of the last axis, as rank 1. One of more axes than the value it scales gives the
-  // result more axes, too.
+  // A constant vector of the last axis, as rank 1. One of more axes than the value it scales gives
+  // the result more axes, too.
   ir::ValueId row(ir::ValueId v, const Expr& extent, size_t rank) const {
     const ir::Value& value = graph.value(v);
     if (value.rank() > rank) return {};
@@ -73,11 +75,13 @@ struct Pattern {
     return graph.add_constant(value.name, value.constant.reshaped({extent.constant()}));
   }
   // The only reader of v when it is `op` with a row constant: (reader, row).
-  std::pair<ir::NodeId, ir::ValueId> affine(ir::ValueId v, std::string_view op, const Expr& extent) const {
+  std::pair<ir::NodeId, ir::ValueId> affine(ir::ValueId v, std::string_view op,
+                                            const Expr& extent) const {
     const ir::NodeId reader = v.index < graph.value_count() ? match.only_reader(v) : ir::NodeId{};
     if (!reader.valid() || !graph.node(reader).is(op)) return {};
     const ir::ValueId other = match.other(graph.node(reader), v);
-    return other.valid() ? std::make_pair(reader, row(other, extent, graph.value(v).rank())) : std::make_pair(ir::NodeId{}, ir::kNoValue);
+    return other.valid() ? std::make_pair(reader, row(other, extent, graph.value(v).rank()))
+                         : std::make_pair(ir::NodeId{}, ir::kNoValue);
   }
 };
 
@@ -96,7 +100,8 @@ size_t fuse_layernorm(ir::Graph& graph) {
     if (!sub || pattern.mean_of(sub->inputs[1]) != sub->inputs[0]) continue;
     const ir::ValueId x = sub->inputs[0];
     const Expr extent = graph.value(x).shape.back();
-    if (!extent.is_constant() || graph.value(x).shape != graph.value(node.outputs[0]).shape) continue;
+    if (!extent.is_constant() || graph.value(x).shape != graph.value(node.outputs[0]).shape)
+      continue;
     std::vector<ir::NodeId> replaced = {graph.value(found->centred).producer, id};
     ir::ValueId result = node.outputs[0], scale, bias;
     if (const auto [mul, weight] = pattern.affine(result, "Mul", extent); weight.valid()) {
@@ -116,7 +121,8 @@ size_t fuse_layernorm(ir::Graph& graph) {
     }
     std::vector<ir::ValueId> inputs = {x, scale};
     if (bias.valid()) inputs.push_back(bias);
-    replace_with(graph, result, "LayerNormalization", inputs, {{"axis", int64_t{-1}}, {"epsilon", found->eps}}, replaced);
+    replace_with(graph, result, "LayerNormalization", inputs,
+                 {{"axis", int64_t{-1}}, {"epsilon", found->eps}}, replaced);
     ++changes;
   }
   return changes + graph.remove_dead();

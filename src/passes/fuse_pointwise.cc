@@ -5,9 +5,9 @@
 // group of its reader when that reader is its only one and has the same result shape.
 #include <string_view>
 
-#include "passes/single.h"
 #include "passes/match.h"
 #include "passes/passes.h"
+#include "passes/single.h"
 
 namespace vitrail::passes {
 
@@ -19,7 +19,9 @@ size_t fuse_pointwise(ir::Graph& graph) {
     const ir::NodeId last = order[i];
     if (!graph.node(last).alive) continue;
     const auto takes = [&](ir::NodeId id) {
-      const char* family = graph.node(id).alive && graph.node(id).op ? single_family(graph, graph.node(id)) : nullptr;
+      const char* family = graph.node(id).alive && graph.node(id).op
+                               ? single_family(graph, graph.node(id))
+                               : nullptr;
       return family && std::string_view(family) == "pointwise";
     };
     if (!takes(last)) continue;
@@ -30,7 +32,8 @@ size_t fuse_pointwise(ir::Graph& graph) {
       for (ir::ValueId in : graph.node(members[m]).inputs) {
         if (!in.valid() || graph.value(in).shape != shape) continue;
         const ir::NodeId up = graph.value(in).producer;
-        if (!up.valid() || !graph.producer(in) || !takes(up) || !match.only_reader(in).valid()) continue;
+        if (!up.valid() || !graph.producer(in) || !takes(up) || !match.only_reader(in).valid())
+          continue;
         if (members.size() < kMost) members.push_back(up);
       }
     if (members.size() < 2) continue;

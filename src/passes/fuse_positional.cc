@@ -5,12 +5,13 @@
 // depthwise(p) + g [+ residual, ...]
 //     =>   fusion "positional"(x4, Wv, M, ...)
 //
-// What spectral_attention leaves of MST++'s attention beside the Gram matrix: the positional branch of
-// two 3 x 3 depthwise convolutions on v = x Wv, added to x M + b. In one kernel x is read once and v
-// is never stored. Runs after fuse_epilogue, whose fusions the body holds: dissolving this one gives
-// them back. The Reshape of x is repeated inside, because the Gram matrix reads its result too.
-// Near misses that must stay: v or p read elsewhere, windows other than 3 x 3 with one pixel of
-// padding, products of different tokens, a constant M, another first node than the Add of g.
+// What spectral_attention leaves of MST++'s attention beside the Gram matrix: the positional branch
+// of two 3 x 3 depthwise convolutions on v = x Wv, added to x M + b. In one kernel x is read once
+// and v is never stored. Runs after fuse_epilogue, whose fusions the body holds: dissolving this
+// one gives them back. The Reshape of x is repeated inside, because the Gram matrix reads its
+// result too. Near misses that must stay: v or p read elsewhere, windows other than 3 x 3 with one
+// pixel of padding, products of different tokens, a constant M, another first node than the Add of
+// g.
 #include <algorithm>
 
 #include "passes/match.h"
@@ -44,22 +45,29 @@ class Pattern {
     const ir::NodeId middle = only_producer(outer(second, conv.inputs[0]));
     if (!g.valid() || !middle.valid()) return {};
     const auto first = first_window(middle);
-    const auto values = first ? product_behind_views(*first) : std::nullopt, mixed = product_behind_views(g);
+    const auto values = first ? product_behind_views(*first) : std::nullopt,
+               mixed = product_behind_views(g);
     if (!values || !mixed) return {};
 
     const ir::Node &v = graph_.node(values->product), &m = graph_.node(mixed->product);
     if (v.inputs[0] != m.inputs[0] || !is_plain(v) || !is_product(m)) return {};
     const ir::Value &wv = graph_.value(v.inputs[1]), &matrix = graph_.value(m.inputs[1]);
-    if (!wv.is_constant() || wv.rank() != 2 || matrix.is_constant() || matrix.rank() != 3) return {};
+    if (!wv.is_constant() || wv.rank() != 2 || matrix.is_constant() || matrix.rank() != 3)
+      return {};
     const ir::Node* tokens = graph_.producer(v.inputs[0]);
     if (!tokens || !tokens->op || !is_reshape(*tokens)) return {};
     const Shape &x4 = graph_.value(tokens->inputs[0]).shape, &x = graph_.value(v.inputs[0]).shape;
     const Shape& out = graph_.value(second.outputs[0]).shape;  // [n, e, h, w]
-    if (x4.size() != 4 || x.size() != 3 || x4[0] != x[0] || x4[3] != x[2] || matrix.shape[0] != x[0]) return {};
+    if (x4.size() != 4 || x.size() != 3 || x4[0] != x[0] || x4[3] != x[2] ||
+        matrix.shape[0] != x[0])
+      return {};
     if (x4[0] != out[0] || x4[1] != out[2] || x4[2] != out[3] || !x4[3].is_constant()) return {};
 
-    Found found{{id, middle, values->product, mixed->product}, {values->product, mixed->product}, graph_.value(v.inputs[0]).producer};
-    for (const auto& views : {values->views, mixed->views}) found.members.insert(found.members.end(), views.begin(), views.end());
+    Found found{{id, middle, values->product, mixed->product},
+                {values->product, mixed->product},
+                graph_.value(v.inputs[0]).producer};
+    for (const auto& views : {values->views, mixed->views})
+      found.members.insert(found.members.end(), views.begin(), views.end());
     return found;
   }
 
@@ -67,7 +75,8 @@ class Pattern {
   ir::ValueId outer(const ir::Node& fusion, ir::ValueId inner) const {
     const auto& inputs = fusion.bodies[0]->inputs;
     const auto at = std::find(inputs.begin(), inputs.end(), inner);
-    return at == inputs.end() ? ir::kNoValue : fusion.inputs[static_cast<size_t>(at - inputs.begin())];
+    return at == inputs.end() ? ir::kNoValue
+                              : fusion.inputs[static_cast<size_t>(at - inputs.begin())];
   }
   ir::NodeId only_producer(ir::ValueId v) const {
     return v.valid() && match_.only_reader(v).valid() ? graph_.value(v).producer : ir::NodeId{};
@@ -83,7 +92,8 @@ class Pattern {
       return std::all_of(list.begin(), list.end(), [&](int64_t v) { return v == wanted; });
     };
     const Shape& window = graph_.value(w).shape;
-    return window[2].is(3) && window[3].is(3) && conv.attrs.text("auto_pad", "NOTSET") == "NOTSET" && all("strides", 1, {1, 1}) &&
+    return window[2].is(3) && window[3].is(3) &&
+           conv.attrs.text("auto_pad", "NOTSET") == "NOTSET" && all("strides", 1, {1, 1}) &&
            all("dilations", 1, {1, 1}) && all("pads", 1, {0, 0, 0, 0});
   }
 
@@ -92,7 +102,8 @@ class Pattern {
     const ir::Node& node = graph_.node(id);
     if (node.is("Conv")) {
       const Shape &x = graph_.value(node.inputs[0]).shape, &w = graph_.value(node.inputs[1]).shape;
-      const bool depthwise = x.size() == 4 && x[1].is(node.attrs.integer("group", 1)) && w[0] == x[1];
+      const bool depthwise =
+          x.size() == 4 && x[1].is(node.attrs.integer("group", 1)) && w[0] == x[1];
       return depthwise && same_window(node, node) ? std::optional(node.inputs[0]) : std::nullopt;
     }
     if (node.family != "depthwise" || node.outputs.size() != 1) return {};
@@ -107,14 +118,16 @@ class Pattern {
     return next == order.size() && x.valid() ? std::optional(x) : std::nullopt;
   }
   static bool is_activation(const ir::Node& node) {
-    return node.is("Relu") || node.is("Swish") || (node.is("Gelu") && node.attrs.text("approximate", "none") == "none");
+    return node.is("Relu") || node.is("Swish") ||
+           (node.is("Gelu") && node.attrs.text("approximate", "none") == "none");
   }
   bool adds_channels(const ir::Node& fusion, const ir::Node& add, ir::ValueId at) const {
     if (!add.is("Add") || std::count(add.inputs.begin(), add.inputs.end(), at) != 1) return false;
     const ir::ValueId bias = outer(fusion, add.inputs[add.inputs[0] == at ? 1 : 0]);
     if (!bias.valid() || !graph_.value(bias).is_constant()) return false;
     const Shape &shape = graph_.value(bias).shape, &result = fusion.bodies[0]->value(at).shape;
-    return shape.size() >= 3 && shape[shape.size() - 3] == result[1] && graph_.value(bias).constant.size() == result[1].constant();
+    return shape.size() >= 3 && shape[shape.size() - 3] == result[1] &&
+           graph_.value(bias).constant.size() == result[1].constant();
   }
 
   // v = Transpose(Reshape(product)) to channels first, all read here only.
@@ -124,18 +137,24 @@ class Pattern {
   };
   std::optional<Views> product_behind_views(ir::ValueId v) const {
     const ir::Node* turn = match_.from(v, "Transpose");
-    if (!turn || !match_.only_reader(v).valid() || transpose_perm(graph_, *turn) != std::vector<int64_t>{0, 3, 1, 2}) return {};
+    if (!turn || !match_.only_reader(v).valid() ||
+        transpose_perm(graph_, *turn) != std::vector<int64_t>{0, 3, 1, 2})
+      return {};
     const ir::ValueId image = turn->inputs[0];
     const ir::NodeId reshape = only_producer(image);
-    if (!reshape.valid() || !graph_.node(reshape).op || !is_reshape(graph_.node(reshape))) return {};
+    if (!reshape.valid() || !graph_.node(reshape).op || !is_reshape(graph_.node(reshape)))
+      return {};
     const ir::ValueId rows = graph_.node(reshape).inputs[0];
     const ir::NodeId product = only_producer(rows);
-    if (!product.valid() || graph_.value(rows).rank() != 3 || graph_.value(rows).shape.back() != graph_.value(image).shape.back()) return {};
+    if (!product.valid() || graph_.value(rows).rank() != 3 ||
+        graph_.value(rows).shape.back() != graph_.value(image).shape.back())
+      return {};
     return Views{product, {graph_.value(v).producer, reshape}};
   }
   // A product alone.
   static bool is_plain(const ir::Node& node) {
-    return node.is("MatMul") || (node.family == "gemm" && node.bodies[0]->node_count() == 1 && is_product(node));
+    return node.is("MatMul") ||
+           (node.family == "gemm" && node.bodies[0]->node_count() == 1 && is_product(node));
   }
   // MatMul of its first two inputs, then at most the Add of a constant row.
   static bool is_product(const ir::Node& node) {
@@ -144,7 +163,9 @@ class Pattern {
     const ir::Graph& body = *node.bodies[0];
     const auto order = body.topological_order();
     const ir::Node& product = body.node(order[0]);
-    if (!product.is("MatMul") || product.inputs[0] != body.inputs[0] || product.inputs[1] != body.inputs[1]) return false;
+    if (!product.is("MatMul") || product.inputs[0] != body.inputs[0] ||
+        product.inputs[1] != body.inputs[1])
+      return false;
     if (order.size() == 1) return true;
     const ir::Node& add = body.node(order[1]);
     return order.size() == 2 && add.is("Add") && body.inputs.size() == 3 &&
@@ -165,7 +186,8 @@ size_t fuse_positional(ir::Graph& graph) {
     auto found = Pattern(graph).around(id);
     if (!found) continue;
     const ir::Node& tokens = graph.node(found->tokens);
-    const ir::ValueId own = add_like(graph, found->tokens, tokens.op->name, std::vector<ir::ValueId>(tokens.inputs), Attrs(tokens.attrs));
+    const ir::ValueId own = add_like(graph, found->tokens, tokens.op->name,
+                                     std::vector<ir::ValueId>(tokens.inputs), Attrs(tokens.attrs));
     found->members.push_back(graph.value(own).producer);
     for (ir::NodeId product : found->products) graph.node(product).inputs[0] = own;
     ir::outline(graph, found->members, "positional");

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One form for what can be written in several:
-//   Gemm(A, B, C)                     =>   Add(Mul(MatMul(A or A^T, B or B^T), alpha), Mul(C, beta))
-//   Conv(x, w, b)                     =>   Add(Conv(x, w), b as [c, 1, 1]); ConvTranspose alike
-//   ReduceX(x, keepdims 0)            =>   Squeeze(ReduceX(x, keepdims 1))
-//   Div(x, power of two)              =>   Mul(x, 1 / constant)
-//   Mul(constant, x)                  =>   Mul(x, constant); Add alike
-//   Sqrt(ReduceSum(x^2))              =>   ReduceL2(x)
-//   Max(x, scalar)                    =>   Clip(x, least scalar)
+//   Gemm(A, B, C)                     =>   Add(Mul(MatMul(A or A^T, B or B^T), alpha), Mul(C,
+//   beta)) Conv(x, w, b)                     =>   Add(Conv(x, w), b as [c, 1, 1]); ConvTranspose
+//   alike ReduceX(x, keepdims 0)            =>   Squeeze(ReduceX(x, keepdims 1)) Div(x, power of
+//   two)              =>   Mul(x, 1 / constant) Mul(constant, x)                  =>   Mul(x,
+//   constant); Add alike Sqrt(ReduceSum(x^2))              =>   ReduceL2(x) Max(x, scalar) =>
+//   Clip(x, least scalar)
 #include <cmath>
 #include <numeric>
 
@@ -22,7 +21,9 @@ ir::ValueId transposed(ir::Graph& graph, ir::NodeId like, ir::ValueId v) {
 }
 ir::ValueId scaled(ir::Graph& graph, ir::NodeId like, ir::ValueId v, double factor) {
   if (factor == 1) return v;
-  return add_like(graph, like, "Mul", {v, add_scalar(graph, graph.node(like).name + ".factor", static_cast<float>(factor))});
+  return add_like(
+      graph, like, "Mul",
+      {v, add_scalar(graph, graph.node(like).name + ".factor", static_cast<float>(factor))});
 }
 
 bool lower_gemm(ir::Graph& graph, ir::NodeId id) {
@@ -39,7 +40,8 @@ bool lower_gemm(ir::Graph& graph, ir::NodeId id) {
     replace_with(graph, out, "MatMul", {a, b}, {}, {id});
   } else if (!has_c) {
     const ir::ValueId product = add_like(graph, id, "MatMul", {a, b});
-    replace_with(graph, out, "Mul", {product, add_scalar(graph, "alpha", static_cast<float>(alpha))}, {}, {id});
+    replace_with(graph, out, "Mul",
+                 {product, add_scalar(graph, "alpha", static_cast<float>(alpha))}, {}, {id});
   } else {
     const ir::ValueId product = scaled(graph, id, add_like(graph, id, "MatMul", {a, b}), alpha);
     const ir::ValueId c = scaled(graph, id, in[2], attrs.number("beta", 1.0));
@@ -51,12 +53,15 @@ bool lower_gemm(ir::Graph& graph, ir::NodeId id) {
 
 bool split_bias(ir::Graph& graph, ir::NodeId id) {
   const ir::Node& node = graph.node(id);
-  if (node.inputs.size() < 3 || !node.inputs[2].valid() || !graph.value(node.inputs[2]).is_constant()) return false;
+  if (node.inputs.size() < 3 || !node.inputs[2].valid() ||
+      !graph.value(node.inputs[2]).is_constant())
+    return false;
   const std::vector<ir::ValueId> in = node.inputs;
   const ir::ValueId out = node.outputs[0];
   Dims dims = graph.value(in[2]).constant.dims();
   for (size_t i = 2; i < graph.value(out).rank(); ++i) dims.push_back(1);
-  const ir::ValueId bias = graph.add_constant(graph.value(in[2]).name, graph.value(in[2]).constant.reshaped(dims));
+  const ir::ValueId bias =
+      graph.add_constant(graph.value(in[2]).name, graph.value(in[2]).constant.reshaped(dims));
   const ir::ValueId product = add_like(graph, id, node.op->name, {in[0], in[1]}, node.attrs);
   replace_with(graph, out, "Add", {product, bias}, {}, {id});
   graph.remove_node(id);
@@ -95,11 +100,13 @@ bool divide(ir::Graph& graph, ir::NodeId id) {
   const auto c = scalar_constant(graph, node.inputs[1]);
   if (!c || graph.value(out).dtype != DType::f32) return false;
   int exponent;
-  if (std::fabs(std::frexp(*c, &exponent)) != 0.5 || std::abs(exponent) > 126) return false;  // 1/c is normal, too
+  if (std::fabs(std::frexp(*c, &exponent)) != 0.5 || std::abs(exponent) > 126)
+    return false;  // 1/c is normal, too
   const std::vector<ir::ValueId> in = node.inputs;
   Tensor inverse(DType::f32, graph.value(in[1]).constant.dims());
   inverse.mutable_data<float>()[0] = static_cast<float>(1.0 / *c);
-  replace_with(graph, out, "Mul", {in[0], graph.add_constant(graph.value(in[1]).name, inverse)}, {}, {id});
+  replace_with(graph, out, "Mul", {in[0], graph.add_constant(graph.value(in[1]).name, inverse)}, {},
+               {id});
   graph.remove_node(id);
   return true;
 }
@@ -122,7 +129,8 @@ bool euclidean_norm(ir::Graph& graph, ir::NodeId id) {
   std::vector<ir::ValueId> in = sum->inputs;
   if (sum->is("ReduceSum")) {
     const ir::Node *pow = match.from(in[0], "Pow"), *mul = match.from(in[0], "Mul");
-    const bool square = pow ? match.scalar(pow->inputs[1]) == 2 : mul && mul->inputs[0] == mul->inputs[1];
+    const bool square =
+        pow ? match.scalar(pow->inputs[1]) == 2 : mul && mul->inputs[0] == mul->inputs[1];
     const ir::ValueId x = square ? (pow ? pow : mul)->inputs[0] : ir::kNoValue;
     if (!square || graph.value(x).shape != graph.value(in[0]).shape) return false;
     in[0] = x;
@@ -140,8 +148,11 @@ bool lower_bound(ir::Graph& graph, ir::NodeId id) {
   for (size_t i = 0; i < 2; ++i) {
     const auto least = scalar_constant(graph, in[i]);
     const ir::ValueId x = in[1 - i];
-    if (!least || graph.value(x).is_constant() || graph.value(x).shape != graph.value(out).shape) continue;
-    replace_with(graph, out, "Clip", {x, add_scalar(graph, graph.value(in[i]).name, static_cast<float>(*least))}, {}, {id});
+    if (!least || graph.value(x).is_constant() || graph.value(x).shape != graph.value(out).shape)
+      continue;
+    replace_with(graph, out, "Clip",
+                 {x, add_scalar(graph, graph.value(in[i]).name, static_cast<float>(*least))}, {},
+                 {id});
     graph.remove_node(id);
     return true;
   }
@@ -155,13 +166,20 @@ size_t lower_forms(ir::Graph& graph) {
   for (ir::NodeId id : graph.topological_order()) {
     const ir::Node& node = graph.node(id);
     if (!node.op) continue;
-    if (node.is("Gemm")) changes += lower_gemm(graph, id);
-    else if (node.is("Conv") || node.is("ConvTranspose")) changes += split_bias(graph, id);
-    else if (node.is("Div")) changes += divide(graph, id);
-    else if (node.is("Mul") || node.is("Add")) changes += constant_right(graph, id);
-    else if (node.is("Sqrt")) changes += euclidean_norm(graph, id);
-    else if (node.is("Max")) changes += lower_bound(graph, id);
-    else changes += keep_dims(graph, id);
+    if (node.is("Gemm"))
+      changes += lower_gemm(graph, id);
+    else if (node.is("Conv") || node.is("ConvTranspose"))
+      changes += split_bias(graph, id);
+    else if (node.is("Div"))
+      changes += divide(graph, id);
+    else if (node.is("Mul") || node.is("Add"))
+      changes += constant_right(graph, id);
+    else if (node.is("Sqrt"))
+      changes += euclidean_norm(graph, id);
+    else if (node.is("Max"))
+      changes += lower_bound(graph, id);
+    else
+      changes += keep_dims(graph, id);
   }
   return changes + graph.remove_dead();
 }

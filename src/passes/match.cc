@@ -35,7 +35,8 @@ std::optional<Matcher::WithScalar> Matcher::with_scalar(const ir::Node& node) co
   for (size_t i = 0; i < 2; ++i)
     if (const auto number = scalar(node.inputs[i])) {
       // A [1,1,1,1] constant must not add axes to the result.
-      if (graph_->value(node.inputs[i]).rank() > graph_->value(node.inputs[1 - i]).rank()) return {};
+      if (graph_->value(node.inputs[i]).rank() > graph_->value(node.inputs[1 - i]).rank())
+        return {};
       return WithScalar{node.inputs[1 - i], *number};
     }
   return {};
@@ -51,8 +52,9 @@ std::vector<std::string> sources_of(const ir::Graph& graph, const std::vector<ir
 }
 }  // namespace
 
-ir::ValueId replace_with(ir::Graph& graph, ir::ValueId old_output, std::string_view op, std::vector<ir::ValueId> inputs,
-                         Attrs attrs, const std::vector<ir::NodeId>& replaced, std::string_view domain) {
+ir::ValueId replace_with(ir::Graph& graph, ir::ValueId old_output, std::string_view op,
+                         std::vector<ir::ValueId> inputs, Attrs attrs,
+                         const std::vector<ir::NodeId>& replaced, std::string_view domain) {
   const OpDef* def = find_op(domain, op);
   require(def != nullptr, Code::internal, "no op '{}'", op);
   const std::string name = graph.node(graph.value(old_output).producer).name;
@@ -64,7 +66,8 @@ ir::ValueId replace_with(ir::Graph& graph, ir::ValueId old_output, std::string_v
   return out;
 }
 
-ir::ValueId add_like(ir::Graph& graph, ir::NodeId like, std::string_view op, std::vector<ir::ValueId> inputs, Attrs attrs) {
+ir::ValueId add_like(ir::Graph& graph, ir::NodeId like, std::string_view op,
+                     std::vector<ir::ValueId> inputs, Attrs attrs) {
   const OpDef* def = find_op("", op);
   require(def != nullptr, Code::internal, "no op '{}'", op);
   const std::string name = graph.node(like).name;
@@ -74,8 +77,10 @@ ir::ValueId add_like(ir::Graph& graph, ir::NodeId like, std::string_view op, std
   return graph.node(id).outputs[0];
 }
 
-ir::ValueId add_ints(ir::Graph& graph, const std::string& name, const std::vector<int64_t>& values) {
-  return graph.add_constant(name, Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values));
+ir::ValueId add_ints(ir::Graph& graph, const std::string& name,
+                     const std::vector<int64_t>& values) {
+  return graph.add_constant(name,
+                            Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values));
 }
 ir::ValueId add_scalar(ir::Graph& graph, const std::string& name, float value) {
   return graph.add_constant(name, Tensor::scalar<float>(value));

@@ -38,10 +38,12 @@ class Matcher {
 
 /// Puts a new node in the place of `old_output`: the same readers, name and sources (those of all
 /// `replaced` nodes). Dead nodes are left to remove_dead. Returns the new value.
-ir::ValueId replace_with(ir::Graph& graph, ir::ValueId old_output, std::string_view op, std::vector<ir::ValueId> inputs,
-                         Attrs attrs, const std::vector<ir::NodeId>& replaced, std::string_view domain = "");
+ir::ValueId replace_with(ir::Graph& graph, ir::ValueId old_output, std::string_view op,
+                         std::vector<ir::ValueId> inputs, Attrs attrs,
+                         const std::vector<ir::NodeId>& replaced, std::string_view domain = "");
 /// A node on the way to it, with the sources of `like`.
-ir::ValueId add_like(ir::Graph& graph, ir::NodeId like, std::string_view op, std::vector<ir::ValueId> inputs, Attrs attrs = {});
+ir::ValueId add_like(ir::Graph& graph, ir::NodeId like, std::string_view op,
+                     std::vector<ir::ValueId> inputs, Attrs attrs = {});
 ir::ValueId add_ints(ir::Graph& graph, const std::string& name, const std::vector<int64_t>& values);
 ir::ValueId add_scalar(ir::Graph& graph, const std::string& name, float value);
 /// The shape input of a Reshape to `target`: constants, -1 for one symbolic extent, 0 where an

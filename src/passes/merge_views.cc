@@ -16,7 +16,8 @@ bool merge_transposes(ir::Graph& graph, ir::NodeId id) {
   const auto p = transpose_perm(graph, *inner), q = transpose_perm(graph, outer);
   std::vector<int64_t> perm;
   for (int64_t i : q) perm.push_back(p[static_cast<size_t>(i)]);
-  replace_with(graph, outer.outputs[0], "Transpose", {inner->inputs[0]}, {{"perm", perm}}, {inner_id, id});
+  replace_with(graph, outer.outputs[0], "Transpose", {inner->inputs[0]}, {{"perm", perm}},
+               {inner_id, id});
   return true;
 }
 
@@ -24,7 +25,8 @@ bool merge_reshapes(ir::Graph& graph, ir::NodeId id) {
   const ir::Node& outer = graph.node(id);
   std::vector<ir::NodeId> replaced = {id};
   ir::ValueId source = outer.inputs[0];
-  for (const ir::Node* up = graph.producer(source); up && is_reshape(*up); up = graph.producer(source)) {
+  for (const ir::Node* up = graph.producer(source); up && is_reshape(*up);
+       up = graph.producer(source)) {
     replaced.push_back(graph.value(source).producer);
     source = up->inputs[0];
   }
@@ -43,8 +45,10 @@ size_t merge_views(ir::Graph& graph) {
   size_t changes = 0;
   for (ir::NodeId id : graph.topological_order()) {
     const ir::Node& node = graph.node(id);
-    if (node.is("Transpose")) changes += merge_transposes(graph, id);
-    else if (node.op && is_reshape(node)) changes += merge_reshapes(graph, id);
+    if (node.is("Transpose"))
+      changes += merge_transposes(graph, id);
+    else if (node.op && is_reshape(node))
+      changes += merge_reshapes(graph, id);
   }
   return changes + graph.remove_dead();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // MatMul(x, W)   =>   fusion "gemm"(x, W)
-#include "passes/single.h"
 #include "passes/pipeline.h"
+#include "passes/single.h"
 
 namespace vitrail::passes {
 
@@ -23,7 +23,8 @@ void dissolve_refused(ir::Graph& graph, ir::NodeId fusion) {
   if (single) return;
   const auto end = static_cast<uint32_t>(graph.node_slots());
   for (uint32_t i = slots; i < end; ++i)
-    if (const char* family = single_family(graph, graph.node({i}))) ir::outline(graph, {{i}}, family);
+    if (const char* family = single_family(graph, graph.node({i})))
+      ir::outline(graph, {{i}}, family);
 }
 
 }  // namespace vitrail::passes

@@ -18,7 +18,9 @@ std::vector<Bindings> default_bindings(const ir::Graph& graph) {
     Bindings b;
     int64_t k = 0;
     for (const auto& [name, symbol] : graph.symbols)
-      if (symbol.kind == ir::SymbolKind::input) b[name] = std::min(std::max<int64_t>(symbol.range.low, 1 + 2 * round * (++k)), symbol.range.high);
+      if (symbol.kind == ir::SymbolKind::input)
+        b[name] =
+            std::min(std::max<int64_t>(symbol.range.low, 1 + 2 * round * (++k)), symbol.range.high);
     out.push_back(b);
     if (b.empty()) break;
   }
@@ -40,14 +42,16 @@ void expect_equal_results(const ir::Graph& before, const ir::Graph& after, const
       for (const Expr& d : value.shape) dims.push_back(d.eval(at));
       inputs.push_back(ir::drawn(value.dtype, dims, -2, 2, ir::seed_of(value.name)));
     }
-    const auto a = oracle::run(before, inputs, {.precision = DType::f64}), b = oracle::run(after, inputs, {.precision = DType::f64});
+    const auto a = oracle::run(before, inputs, {.precision = DType::f64}),
+               b = oracle::run(after, inputs, {.precision = DType::f64});
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i) {
       ASSERT_EQ(a[i].dims(), b[i].dims()) << "output " << i << " at" << shown(at);
       double largest = 1e-300, worst = 0;
       for (int64_t k = 0; k < a[i].size(); ++k) {
         const double x = a[i].number_at(k), y = b[i].number_at(k);
-        ASSERT_EQ(std::isfinite(x), std::isfinite(y)) << "output " << i << " element " << k << " at" << shown(at);
+        ASSERT_EQ(std::isfinite(x), std::isfinite(y))
+            << "output " << i << " element " << k << " at" << shown(at);
         if (!std::isfinite(x)) continue;
         largest = std::max(largest, std::fabs(x));
         worst = std::max(worst, std::fabs(x - y));
@@ -75,7 +79,8 @@ ir::Graph rewritten(const std::string& pass, const ir::Graph& before, const Chec
   return after;
 }
 
-void expect_rewrite(const std::string& pass, const std::string& before, const std::string& after, const Check& check) {
+void expect_rewrite(const std::string& pass, const std::string& before, const std::string& after,
+                    const Check& check) {
   try {
     EXPECT_EQ(outline_of(rewritten(pass, graph_of(before), check)), outline_of(graph_of(after)));
   } catch (const Error& e) {
@@ -87,7 +92,9 @@ void expect_kept(const std::string& pass, const std::string& text) {
   try {
     const ir::Graph before = graph_of(text);
     ir::Graph after = before.clone();
-    EXPECT_EQ(find_pass(pass)->run(after), 0u) << pass << " made\n" << outline_of(after) << "of\n" << outline_of(before);
+    EXPECT_EQ(find_pass(pass)->run(after), 0u) << pass << " made\n"
+                                               << outline_of(after) << "of\n"
+                                               << outline_of(before);
     ir::verify(after, pass);
     after.compact();
     EXPECT_EQ(outline_of(after), outline_of(before));

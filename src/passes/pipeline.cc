@@ -45,7 +45,8 @@ const Pass kPipeline[] = {
     // Constants found since then reach the bodies of Ifs and Loops.
     {"open_control_flow", ir::open_control_flow},
     // Every anchor takes what follows it; chains of such fusions become one whose body holds them,
-    // so that dissolving it gives them back; then what is left is grouped; then singles are wrapped.
+    // so that dissolving it gives them back; then what is left is grouped; then singles are
+    // wrapped.
     {"fuse_epilogue", fuse_epilogue},
     {"fuse_inverted", fuse_inverted},
     {"fuse_positional", fuse_positional},
@@ -58,7 +59,8 @@ const Pass kPipeline[] = {
 std::span<const Pass> pipeline() { return kPipeline; }
 
 const Pass* find_pass(std::string_view name) {
-  const auto found = std::find_if(std::begin(kPipeline), std::end(kPipeline), [&](const Pass& p) { return name == p.name; });
+  const auto found = std::find_if(std::begin(kPipeline), std::end(kPipeline),
+                                  [&](const Pass& p) { return name == p.name; });
   return found == std::end(kPipeline) ? nullptr : found;
 }
 
@@ -71,7 +73,9 @@ void run_here(ir::Graph& graph, const Options& options) {
     if (options.observe) options.observe(pass, changes, graph);
   };
   for (const Pass& pass : kPipeline) {
-    if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) != options.disabled.end()) continue;
+    if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) !=
+        options.disabled.end())
+      continue;
     count(pass, pass.run(graph));
   }
 }

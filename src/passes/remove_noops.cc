@@ -22,18 +22,25 @@ bool adds_zero_pads(const ir::Graph& graph, const ir::Node& node) {
 }
 
 bool is_noop(const ir::Graph& graph, const ir::Node& node) {
-  if (node.inputs.empty() || !node.inputs[0].valid() || node.outputs.empty() || !node.outputs[0].valid()) return false;
+  if (node.inputs.empty() || !node.inputs[0].valid() || node.outputs.empty() ||
+      !node.outputs[0].valid())
+    return false;
   const ir::Value &in = graph.value(node.inputs[0]), &out = graph.value(node.outputs[0]);
   if (in.dtype != out.dtype || in.shape != out.shape) return false;
-  if (node.is("Identity") || is_reshape(node) || node.is("Expand") || node.is("Cast") || node.is("CastLike")) return true;
+  if (node.is("Identity") || is_reshape(node) || node.is("Expand") || node.is("Cast") ||
+      node.is("CastLike"))
+    return true;
   if (node.is("Dropout")) return node.outputs.size() < 2 || !node.outputs[1].valid();
   if (node.is("Transpose")) return moves_nothing(graph, node);
-  if (node.is("Concat") || node.is("Sum") || node.is("Max") || node.is("Min") || node.is("Mean")) return node.inputs.size() == 1;
+  if (node.is("Concat") || node.is("Sum") || node.is("Max") || node.is("Min") || node.is("Mean"))
+    return node.inputs.size() == 1;
   if (node.is("Split")) return node.outputs.size() == 1;
   if (node.is("Pad")) return adds_zero_pads(graph, node);
   if (node.is("Slice")) {  // equal extents and forward steps: the whole
-    const auto steps = node.inputs.size() > 4 && node.inputs[4].valid() ? graph.ints(node.inputs[4]) : std::vector<Expr>{};
-    return steps && std::all_of(steps->begin(), steps->end(), [](const Expr& s) { return s.is(1); });
+    const auto steps = node.inputs.size() > 4 && node.inputs[4].valid() ? graph.ints(node.inputs[4])
+                                                                        : std::vector<Expr>{};
+    return steps &&
+           std::all_of(steps->begin(), steps->end(), [](const Expr& s) { return s.is(1); });
   }
   if (node.is("Mul") || node.is("Div") || node.is("Add") || node.is("Sub")) {
     const double neutral = node.is("Mul") || node.is("Div") ? 1 : 0;

@@ -15,7 +15,8 @@ namespace {
 constexpr int64_t kSmall = 16;
 
 std::string constant_key(const Tensor& t) {
-  return std::string(name_of(t.dtype())) + to_string(t.dims()) + std::string(static_cast<const char*>(t.raw()), t.bytes());
+  return std::string(name_of(t.dtype())) + to_string(t.dims()) +
+         std::string(static_cast<const char*>(t.raw()), t.bytes());
 }
 
 std::string attr_key(const Attrs& attrs) {
@@ -25,9 +26,12 @@ std::string attr_key(const Attrs& attrs) {
     std::visit(
         [&](const auto& v) {
           using T = std::decay_t<decltype(v)>;
-          if constexpr (std::is_same_v<T, std::string>) out += v;
-          else if constexpr (std::is_same_v<T, Tensor>) out += constant_key(v);
-          else if constexpr (std::is_arithmetic_v<T>) out += fmt::format("{}", v);
+          if constexpr (std::is_same_v<T, std::string>)
+            out += v;
+          else if constexpr (std::is_same_v<T, Tensor>)
+            out += constant_key(v);
+          else if constexpr (std::is_arithmetic_v<T>)
+            out += fmt::format("{}", v);
           else
             for (const auto& item : v) out += fmt::format("{},", item);
         },
@@ -44,7 +48,8 @@ size_t share_equal_nodes(ir::Graph& graph) {
   std::map<std::string, ir::ValueId> constants;
   for (uint32_t i = 0; i < graph.value_count(); ++i) {
     const ir::Value& value = graph.value({i});
-    if (!value.is_constant() || value.constant.size() > kSmall || value.dtype == DType::string) continue;
+    if (!value.is_constant() || value.constant.size() > kSmall || value.dtype == DType::string)
+      continue;
     const auto [at, fresh] = constants.emplace(constant_key(value.constant), ir::ValueId{i});
     if (!fresh && !graph.is_output({i})) graph.replace_uses({i}, at->second);
   }
@@ -53,7 +58,8 @@ size_t share_equal_nodes(ir::Graph& graph) {
     const ir::Node& node = graph.node(id);
     if (!node.op || !node.bodies.empty() || node.op->traits.data_shape) continue;
     std::string key = fmt::format("{}:{}/", node.op->domain, node.op->name);
-    for (ir::ValueId out : node.outputs) key += out.valid() ? 'y' : '_';  // the first must have all results of the second
+    for (ir::ValueId out : node.outputs)
+      key += out.valid() ? 'y' : '_';  // the first must have all results of the second
     key += "(";
     for (ir::ValueId in : node.inputs) key += fmt::format("{},", in.index);
     key += ")" + attr_key(node.attrs);

@@ -41,15 +41,18 @@ TEST(ShareEqualNodes, EqualConstants) {
 
 TEST(ShareEqualNodes, NearMisses) {
   const auto kept = [](const std::string& a, const std::string& b) {
-    expect_kept("share_equal_nodes", "(x: f32[3,3], u: f32[3,3]) -> (y) { const p: f32[] = {0} \n const q: f32[] = {-0.0} \n const r: f32[1] = {0} \n a = " + a +
-                                         "\n b = " + b + "\n y = Sub(a, b) }");
+    expect_kept("share_equal_nodes",
+                "(x: f32[3,3], u: f32[3,3]) -> (y) { const p: f32[] = {0} \n const q: f32[] = "
+                "{-0.0} \n const r: f32[1] = {0} \n a = " +
+                    a + "\n b = " + b + "\n y = Sub(a, b) }");
   };
-  kept("Relu(x)", "Neg(x)");                                         // another op
-  kept("LeakyRelu(x) {alpha: 0.1}", "LeakyRelu(x) {alpha: 0.2}");    // another attribute
-  kept("LeakyRelu(x) {alpha: 0.01}", "LeakyRelu(x)");                // given and by default: not known to be equal
-  kept("Sub(x, u)", "Sub(u, x)");                                    // operands swapped
-  kept("Div(x, p)", "Div(x, q)");                                    // 0 and -0
-  kept("Add(x, p)", "Add(x, r)");                                    // a scalar and a vector of one
+  kept("Relu(x)", "Neg(x)");                                       // another op
+  kept("LeakyRelu(x) {alpha: 0.1}", "LeakyRelu(x) {alpha: 0.2}");  // another attribute
+  kept("LeakyRelu(x) {alpha: 0.01}",
+       "LeakyRelu(x)");            // given and by default: not known to be equal
+  kept("Sub(x, u)", "Sub(u, x)");  // operands swapped
+  kept("Div(x, p)", "Div(x, q)");  // 0 and -0
+  kept("Add(x, p)", "Add(x, r)");  // a scalar and a vector of one
 }
 
 // Two outputs of the model keep both names.

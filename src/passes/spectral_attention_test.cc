@@ -11,12 +11,14 @@ struct Parts {
   std::string signature = "(x: f32[N,T,5]) -> (y)";
   std::string q = "q0 = MatMul(x, wq)", k = "k0 = MatMul(x, wk)", v = "v0 = MatMul(x, wv)";
   std::string split = "{x}2 = Reshape({x}0, heads) \n {x}3 = Transpose({x}2) {perm: i[0, 2, 3, 1]}";
-  std::string qt = "";                                 ///< applied to q3 [b, h, d, t] before its norm
-  std::string norm = "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})";
+  std::string qt = "";  ///< applied to q3 [b, h, d, t] before its norm
+  std::string norm =
+      "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})";
   std::string scores = "q5 = Transpose(q4) {perm: i[0, 1, 3, 2]} \n s0 = MatMul(k4, q5)";
   std::string scaled = "s1 = Mul(s0, rescale)";
   std::string mix = "a = Softmax(s1) {axis: -1} \n m0 = MatMul(a, v3)";
-  std::string project = "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n y = MatMul(m2, wp)";
+  std::string project =
+      "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n y = MatMul(m2, wp)";
   std::string rescale = "f32[2,1,1] = {1.5, 0.5}";
 
   std::string text() const {
@@ -34,8 +36,10 @@ struct Parts {
     const second: i64[1] = {2}
     const eps: f32[] = {1e-12}
     const more: f32[] = {1e-6}
-    const rescale: )" + rescale + "\n";
-    for (const std::string& line : {q, k, v, of(split, "q"), of(split, "k"), of(split, "v"), qt, of(norm, "q"), of(norm, "k"), scores, scaled, mix, project})
+    const rescale: )" +
+                      rescale + "\n";
+    for (const std::string& line : {q, k, v, of(split, "q"), of(split, "k"), of(split, "v"), qt,
+                                    of(norm, "q"), of(norm, "k"), scores, scaled, mix, project})
       out += line + "\n";
     return out + "}";
   }
@@ -48,9 +52,11 @@ struct Parts {
 // The Gram form keeps no softmax outside of its small fusion, and reads x instead of q and k.
 void becomes_gram(const Parts& parts) {
   try {
-    const ir::Graph g = rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
+    const ir::Graph g =
+        rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
     std::string kinds;
-    for (ir::NodeId id : g.topological_order()) kinds += std::string(kinds.empty() ? "" : " ") + g.node(id).type();
+    for (ir::NodeId id : g.topological_order())
+      kinds += std::string(kinds.empty() ? "" : " ") + g.node(id).type();
     EXPECT_EQ(kinds, "gram spectral MatMul") << parts.text();
   } catch (const Error& e) {
     ADD_FAILURE() << e.what() << parts.text();
@@ -128,11 +134,13 @@ TEST(SpectralAttention, Spellings) {
   becomes_gram({.rescale = "f32[] = {1.5}"});
   becomes_gram({.scaled = "s1 = Mul(rescale, s0)"});
   // legacy: heads to the front first, then q and k are turned; norms over the tokens in between
-  becomes_gram({.split = "{x}2 = Reshape({x}0, heads) \n {x}6 = Transpose({x}2) {perm: i[0, 2, 1, 3]} \n {x}3 = Transpose({x}6) {perm: i[0, 1, 3, 2]}"});
+  becomes_gram({.split = "{x}2 = Reshape({x}0, heads) \n {x}6 = Transpose({x}2) {perm: i[0, 2, 1, "
+                         "3]} \n {x}3 = Transpose({x}6) {perm: i[0, 1, 3, 2]}"});
   // the norm before q is turned, over the second last axis
   becomes_gram({.q = "const before: i64[1] = {2} \n q0 = MatMul(x, wq)"});
   // no factor: remove_noops takes a Mul by 1 away
-  becomes_gram({.scaled = "s1 = Neg(s0)", .mix = "a = Softmax(s0) {axis: -1} \n m0 = MatMul(a, v3)"});
+  becomes_gram(
+      {.scaled = "s1 = Neg(s0)", .mix = "a = Softmax(s0) {axis: -1} \n m0 = MatMul(a, v3)"});
   // one head
   Parts one;
   one.rescale = "f32[1,1,1] = {1.5}";
@@ -147,7 +155,9 @@ TEST(SpectralAttention, Spellings) {
 TEST(SpectralAttention, ResultOfOtherExtents) {
   Parts parts;
   parts.signature = "(x: f32[N,12,5]) -> (y)";
-  parts.project = "const image: i64[4] = {0, 3, 4, 6} \n m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, image) \n y = MatMul(m2, wp)";
+  parts.project =
+      "const image: i64[4] = {0, 3, 4, 6} \n m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = "
+      "Reshape(m1, image) \n y = MatMul(m2, wp)";
   const ir::Graph g = rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
   EXPECT_EQ(to_string(g.value(g.outputs[0]).shape), "[N,3,4,7]");
 }
@@ -164,25 +174,40 @@ TEST(SpectralAttention, ValuesReadElsewhere) {
 void kept(const Parts& parts) { expect_kept("spectral_attention", parts.text()); }
 
 TEST(SpectralAttention, NearMisses) {
-  kept({.k = "const wide: f32[5,6] = #0 \n b0 = MatMul(x, wide) \n k0 = Relu(b0)"});                 // k is no product
-  kept({.q = "q00 = MatMul(x, wq) \n q0 = Add(q00, bias)"});                                         // a bias on q
-  kept({.k = "k00 = MatMul(x, wk) \n k0 = Add(k00, bias)"});                                         // a bias on k
-  kept({.signature = "(x: f32[N,T,5], u: f32[N,T,5]) -> (y)", .q = "q0 = MatMul(u, wq)"});           // q of another input
-  kept({.signature = "(x: f32[N,T,5], u: f32[N,T,5]) -> (y)", .v = "v0 = MatMul(u, wv)"});           // v of another input
-  kept({.signature = "(x: f32[N,T,5], w: f32[5,6]) -> (y)", .q = "q0 = MatMul(x, w)"});              // weights that vary
-  kept({.norm = "n{x} = ReduceL2({x}3, second) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})"});   // norms over the channels
-  kept({.norm = "n{x} = ReduceL1({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})"});     // another norm
-  kept({.norm = "n{x} = ReduceL2({x}3, last) \n c{x} = Add(n{x}, eps) \n {x}4 = Div({x}3, c{x})"});      // epsilon added
-  kept({.norm = "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps, more) \n {x}4 = Div({x}3, c{x})"});  // clamped on both sides
-  kept({.norm = "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div(c{x}, {x}3)"});       // the quotient upside down
-  kept({.norm = "{x}4 = Relu({x}3)"});                                                               // no norm
-  kept({.mix = "a = Softmax(s1) {axis: 2} \n m0 = MatMul(a, v3)"});                                  // over k's channels
-  kept({.mix = "a = Softmax(s1) {axis: -1} \n b = Transpose(a) {perm: i[0, 1, 3, 2]} \n m0 = MatMul(b, v3)"});
-  kept({.rescale = "f32[3] = {1, 2, 3}"});                                                           // a factor for each column
-  kept({.project = "m1 = Transpose(m0) {perm: i[0, 3, 2, 1]} \n m2 = Reshape(m1, tokens) \n y = MatMul(m2, wp)"});  // channels before heads
-  kept({.project = "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n m3 = Relu(m2) \n y = MatMul(m3, wp)"});
-  kept({.signature = "(x: f32[N,T,5]) -> (y, a)"});                                                  // the weights are an output
-  kept({.signature = "(x: f32[N,T,5]) -> (y, m0)"});                                                 // the mixed values are
+  kept({.k = "const wide: f32[5,6] = #0 \n b0 = MatMul(x, wide) \n k0 = Relu(b0)"});  // k is no
+                                                                                      // product
+  kept({.q = "q00 = MatMul(x, wq) \n q0 = Add(q00, bias)"});                          // a bias on q
+  kept({.k = "k00 = MatMul(x, wk) \n k0 = Add(k00, bias)"});                          // a bias on k
+  kept({.signature = "(x: f32[N,T,5], u: f32[N,T,5]) -> (y)",
+        .q = "q0 = MatMul(u, wq)"});  // q of another input
+  kept({.signature = "(x: f32[N,T,5], u: f32[N,T,5]) -> (y)",
+        .v = "v0 = MatMul(u, wv)"});  // v of another input
+  kept({.signature = "(x: f32[N,T,5], w: f32[5,6]) -> (y)",
+        .q = "q0 = MatMul(x, w)"});  // weights that vary
+  kept({.norm = "n{x} = ReduceL2({x}3, second) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, "
+                "c{x})"});  // norms over the channels
+  kept(
+      {.norm =
+           "n{x} = ReduceL1({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})"});  // another norm
+  kept(
+      {.norm =
+           "n{x} = ReduceL2({x}3, last) \n c{x} = Add(n{x}, eps) \n {x}4 = Div({x}3, c{x})"});  // epsilon added
+  kept({.norm = "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps, more) \n {x}4 = Div({x}3, "
+                "c{x})"});  // clamped on both sides
+  kept(
+      {.norm =
+           "n{x} = ReduceL2({x}3, last) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div(c{x}, {x}3)"});  // the quotient upside down
+  kept({.norm = "{x}4 = Relu({x}3)"});                               // no norm
+  kept({.mix = "a = Softmax(s1) {axis: 2} \n m0 = MatMul(a, v3)"});  // over k's channels
+  kept({.mix = "a = Softmax(s1) {axis: -1} \n b = Transpose(a) {perm: i[0, 1, 3, 2]} \n m0 = "
+               "MatMul(b, v3)"});
+  kept({.rescale = "f32[3] = {1, 2, 3}"});  // a factor for each column
+  kept({.project = "m1 = Transpose(m0) {perm: i[0, 3, 2, 1]} \n m2 = Reshape(m1, tokens) \n y = "
+                   "MatMul(m2, wp)"});  // channels before heads
+  kept({.project = "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n m3 = "
+                   "Relu(m2) \n y = MatMul(m3, wp)"});
+  kept({.signature = "(x: f32[N,T,5]) -> (y, a)"});   // the weights are an output
+  kept({.signature = "(x: f32[N,T,5]) -> (y, m0)"});  // the mixed values are
 }
 
 // q's norm clamps elsewhere than k's.
@@ -196,15 +221,20 @@ TEST(SpectralAttention, UnequalEpsilons) {
 // As many heads as channels of a head: a vector scales columns, not heads.
 TEST(SpectralAttention, FactorOfColumnsWithAsManyHeads) {
   std::string text = Parts{.rescale = "f32[2] = {1.5, 0.5}"}.text();
-  for (const auto& [from, to] : {std::pair{"{0, -1, 2, 3}", "{0, -1, 2, 2}"}, {"{0, -1, 6}", "{0, -1, 4}"}, {"[5,6]", "[5,4]"}, {"[6,7]", "[4,7]"}})
-    for (size_t at; (at = text.find(from)) != std::string::npos;) text.replace(at, std::string(from).size(), to);
+  for (const auto& [from, to] : {std::pair{"{0, -1, 2, 3}", "{0, -1, 2, 2}"},
+                                 {"{0, -1, 6}", "{0, -1, 4}"},
+                                 {"[5,6]", "[5,4]"},
+                                 {"[6,7]", "[4,7]"}})
+    for (size_t at; (at = text.find(from)) != std::string::npos;)
+      text.replace(at, std::string(from).size(), to);
   expect_kept("spectral_attention", text);
 }
 
 // With one head, the norm over the head's axis of one has the strides of the norm over the tokens.
 TEST(SpectralAttention, NormOverTheOnlyHead) {
   Parts parts{.rescale = "f32[] = {1.5}"};
-  parts.q = "const single: i64[4] = {0, -1, 1, 6} \n const head: i64[1] = {1} \n q0 = MatMul(x, wq)";
+  parts.q =
+      "const single: i64[4] = {0, -1, 1, 6} \n const head: i64[1] = {1} \n q0 = MatMul(x, wq)";
   parts.split = "{x}2 = Reshape({x}0, single) \n {x}3 = Transpose({x}2) {perm: i[0, 2, 3, 1]}";
   parts.norm = "n{x} = ReduceL2({x}3, head) \n c{x} = Clip(n{x}, eps) \n {x}4 = Div({x}3, c{x})";
   kept(parts);
@@ -212,7 +242,8 @@ TEST(SpectralAttention, NormOverTheOnlyHead) {
 
 // Some of the tokens have the strides of all of them.
 TEST(SpectralAttention, SliceOfTheTokens) {
-  const std::string bounds = "const b0: i64[1] = {0} \n const b1: i64[1] = {4} \n const ax: i64[1] = {1} \n";
+  const std::string bounds =
+      "const b0: i64[1] = {0} \n const b1: i64[1] = {4} \n const ax: i64[1] = {1} \n";
   Parts parts{.signature = "(x: f32[1,9,5]) -> (y)"};
   parts.q = bounds + "qs = MatMul(x, wq) \n q0 = Slice(qs, b0, b1, ax)";
   parts.k = "ks = MatMul(x, wk) \n k0 = Slice(ks, b0, b1, ax)";
@@ -221,7 +252,9 @@ TEST(SpectralAttention, SliceOfTheTokens) {
   values.v = bounds + "vs = MatMul(x, wv) \n v0 = Slice(vs, b0, b1, ax)";
   kept(values);
   Parts result{.signature = "(x: f32[1,9,5]) -> (y)"};
-  result.project = bounds + "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n m3 = Slice(m2, b0, b1, ax) \n y = MatMul(m3, wp)";
+  result.project = bounds +
+                   "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n m3 = "
+                   "Slice(m2, b0, b1, ax) \n y = MatMul(m3, wp)";
   kept(result);
 }
 

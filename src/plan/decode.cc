@@ -75,12 +75,18 @@ class Decoder {
     plan.tuned_isa = t_.tuned_isa(), plan.tuned_threads = t_.tuned_threads();
     read_.each(t_.symbols(), [&](const fb::Symbol* s) {
       plan.symbols.push_back({text(s->name()),
-                              to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"), s->min(),
-                              s->opt(), s->max(), expr(s->bound()), {}});
+                              to_enum<PlanSymbol::Kind>(s->kind(), 3, "kind of symbol"),
+                              s->min(),
+                              s->opt(),
+                              s->max(),
+                              expr(s->bound()),
+                              {}});
       const auto* numbers = s->profiles();
-      require(!numbers || numbers->size() % 3 == 0, Code::bad_input, "{} numbers for ranges of three", numbers ? numbers->size() : 0);
+      require(!numbers || numbers->size() % 3 == 0, Code::bad_input,
+              "{} numbers for ranges of three", numbers ? numbers->size() : 0);
       for (uint32_t i = 0; numbers && i < numbers->size(); i += 3)
-        plan.symbols.back().profiles.push_back({numbers->Get(i), numbers->Get(i + 1), numbers->Get(i + 2)});
+        plan.symbols.back().profiles.push_back(
+            {numbers->Get(i), numbers->Get(i + 1), numbers->Get(i + 2)});
     });
     read_.each(t_.guards(), [&](const fb::Guard* g) {
       plan.guards.push_back({expr(g->a()), expr(g->b())});
@@ -181,10 +187,15 @@ class Decoder {
     read_.each(c->launches(), [&](const fb::Launch* l) {
       const Shape grid = shape(l->grid());
       require(grid.size() == 3, Code::bad_input, "a launch has a grid of {} extents", grid.size());
-      out.launches.push_back({text(l->entry()), {grid[0], grid[1], grid[2]}, l->threads(),
-                              l->shared_bytes(), shape(l->numbers()), l->cluster()});
+      out.launches.push_back({text(l->entry()),
+                              {grid[0], grid[1], grid[2]},
+                              l->threads(),
+                              l->shared_bytes(),
+                              shape(l->numbers()),
+                              l->cluster()});
     });
-    if (c->workspace_bytes() >= 0) out.workspace_bytes = expr(static_cast<uint32_t>(c->workspace_bytes()));
+    if (c->workspace_bytes() >= 0)
+      out.workspace_bytes = expr(static_cast<uint32_t>(c->workspace_bytes()));
     if (c->counters() >= 0) out.counters = expr(static_cast<uint32_t>(c->counters()));
     return out;
   }

@@ -37,7 +37,8 @@ class Encoder {
       out.kind = static_cast<uint8_t>(s.kind);
       out.min = s.min, out.opt = s.opt, out.max = s.max;
       out.bound = expr(s.bound);
-      for (const PlanSymbol::Profile& p : s.profiles) out.profiles.insert(out.profiles.end(), {p.min, p.opt, p.max});
+      for (const PlanSymbol::Profile& p : s.profiles)
+        out.profiles.insert(out.profiles.end(), {p.min, p.opt, p.max});
     }
     for (const PlanGuard& g : plan.guards) t.guards.emplace_back(expr(g.a), expr(g.b));
     for (const PlanBuffer& b : plan.buffers) {

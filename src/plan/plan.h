@@ -17,8 +17,8 @@ struct PlanSymbol {
   enum class Kind : uint8_t { input, bind, data } kind = Kind::input;
   int64_t min = 1, opt = 1, max = 1;  ///< of input symbols
   Expr bound;                         ///< largest value of a data symbol
-  /// Several sets of ranges, of which a binding must fit one; min and max are then their hull, opt is
-  /// the first one's. All input symbols have as many; none: one set.
+  /// Several sets of ranges, of which a binding must fit one; min and max are then their hull, opt
+  /// is the first one's. All input symbols have as many; none: one set.
   struct Profile {
     int64_t min = 1, opt = 1, max = 1;
     bool operator==(const Profile&) const = default;
@@ -91,8 +91,9 @@ struct Step {
   /// then the carried values' first contents.
   std::vector<std::vector<int>> block_inputs;
   /// branch: for each block, the values copied to `outputs` when it has run (-1, or no list: the
-  /// block writes that output itself). loop: the next condition (-1: as before), the carried values, then
-  /// the values stacked into the remaining outputs, whose first extent is a data symbol.
+  /// block writes that output itself). loop: the next condition (-1: as before), the carried
+  /// values, then the values stacked into the remaining outputs, whose first extent is a data
+  /// symbol.
   std::vector<std::vector<int>> block_outputs;
 };
 

@@ -169,9 +169,10 @@ Header read_header(Bytes file) {
   require(!text.starts_with("ftrt") && !text.starts_with("ptrt"), Code::unsupported,
           "this is a TensorRT engine, which only TensorRT can run; build a plan from the ONNX "
           "model it was made from");
-  require(looks_like_plan(file), Code::bad_input,
-          "this is not a Vitrail plan but {}; `vitrail build model.onnx -o model.vitrail` makes one",
-          content_kind(file));
+  require(
+      looks_like_plan(file), Code::bad_input,
+      "this is not a Vitrail plan but {}; `vitrail build model.onnx -o model.vitrail` makes one",
+      content_kind(file));
   require(file.size() >= sizeof(Header), Code::bad_input, "the plan is cut off after {} bytes",
           file.size());
   Header header;
@@ -311,7 +312,8 @@ PlanFile read_plan(Bytes file, std::shared_ptr<const void> owner, const std::str
     out.content = content.digest();
     require(out.content == Digest{header.content_high, header.content_low}, Code::bad_input,
             "the plan's content hash does not fit its sections");
-    for (size_t i = 0; i < runs.size(); ++i) (runs[i] ? out.weight_bytes : out.source_bytes) += out.blobs[i].size;
+    for (size_t i = 0; i < runs.size(); ++i)
+      (runs[i] ? out.weight_bytes : out.source_bytes) += out.blobs[i].size;
     if (check == WeightCheck::at_load)
       for (size_t i = 0; i < runs.size(); ++i)
         if (runs[i] || out.weight_bytes + out.source_bytes <= kSmall) verify_blob(out, i);

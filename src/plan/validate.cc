@@ -55,11 +55,13 @@ class Checker {
       names_.insert(s.name);
       if (s.kind != PlanSymbol::Kind::input) continue;
       if (!first) first = &s;
-      require(s.profiles.size() == first->profiles.size(), Code::bad_input, "symbol '{}' has {} ranges, '{}' {}", shown,
-              s.profiles.size(), printable(first->name), first->profiles.size());
+      require(s.profiles.size() == first->profiles.size(), Code::bad_input,
+              "symbol '{}' has {} ranges, '{}' {}", shown, s.profiles.size(),
+              printable(first->name), first->profiles.size());
       for (const PlanSymbol::Profile& p : s.profiles)
-        require(s.min <= p.min && p.min <= p.opt && p.opt <= p.max && p.max <= s.max, Code::bad_input,
-                "symbol '{}': range {}..{}..{} in {}..{}", shown, p.min, p.opt, p.max, s.min, s.max);
+        require(s.min <= p.min && p.min <= p.opt && p.opt <= p.max && p.max <= s.max,
+                Code::bad_input, "symbol '{}': range {}..{}..{} in {}..{}", shown, p.min, p.opt,
+                p.max, s.min, s.max);
     }
     // Bounds use input symbols and earlier data symbols, so that they can be evaluated in order.
     for (const PlanSymbol& s : plan_.symbols) {
@@ -215,8 +217,9 @@ class Checker {
       known(l.numbers);
       require(1 <= l.threads && l.threads <= 1024 && 0 <= l.shared_bytes &&
                   l.shared_bytes <= 1 << 20 && 1 <= l.cluster && l.cluster <= 16,
-              Code::bad_input, "a launch of {} threads with {} bytes of shared memory, {} a cluster",
-              l.threads, l.shared_bytes, l.cluster);
+              Code::bad_input,
+              "a launch of {} threads with {} bytes of shared memory, {} a cluster", l.threads,
+              l.shared_bytes, l.cluster);
     }
   }
   void operand(const Operand& o, int value) const {

@@ -159,24 +159,31 @@ void Binding::bind_device(const StepInfo& info) {
   out.device.clear();
   const auto within = [&](const Expr& e, int64_t most, const char* what) {
     const int64_t value = e.eval(symbols_);
-    require(0 <= value && value <= most, Code::unsupported, "kernel '{}' would need {} {}, at most {} are possible: use a smaller batch or size",
+    require(0 <= value && value <= most, Code::unsupported,
+            "kernel '{}' would need {} {}, at most {} are possible: use a smaller batch or size",
             printable(out.choice->kernel), value, what, most);
     return value;
   };
   for (const auto* list : {&out.problem.inputs, &out.problem.outputs})
     for (const BoundOperand& o : *list) {
       const Span span = span_of(o.dims, o.strides);
-      require(span.last <= INT32_MAX, Code::unsupported, "an operand reaches over {} elements, kernels on the GPU count to 2^31: use a smaller batch or size", span.last);
+      require(span.last <= INT32_MAX, Code::unsupported,
+              "an operand reaches over {} elements, kernels on the GPU count to 2^31: use a "
+              "smaller batch or size",
+              span.last);
     }
   for (const GpuLaunch& launch : out.choice->launches) {
     DeviceLaunch& bound = out.device.emplace_back();
     for (int axis = 0; axis < 3; ++axis)
-      bound.grid[axis] = static_cast<unsigned>(within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks"));
+      bound.grid[axis] = static_cast<unsigned>(
+          within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks"));
     for (const Expr& e : launch.numbers) bound.numbers.push_back(e.eval(symbols_));
   }
   constexpr int64_t kMostBytes = int64_t{1} << 40;
-  scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes, "bytes of workspace")));
-  shared_ = std::max(shared_, static_cast<size_t>(4 * within(out.choice->counters, kMostBytes, "counters")));
+  scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes,
+                                                           "bytes of workspace")));
+  shared_ = std::max(shared_,
+                     static_cast<size_t>(4 * within(out.choice->counters, kMostBytes, "counters")));
   out.version = version_;
 }
 

@@ -14,11 +14,11 @@ namespace vitrail {
 /// A step with what does not depend on extents.
 struct StepInfo {
   const Step* step = nullptr;
-  int index = 0;                         ///< depth first, as in PlanBuffer::first
-  std::vector<std::vector<int>> blocks;  ///< indices of the steps in each block
+  int index = 0;                           ///< depth first, as in PlanBuffer::first
+  std::vector<std::vector<int>> blocks;    ///< indices of the steps in each block
   std::vector<std::string> inner_symbols;  ///< data symbols that steps inside write
-  bool data_dependent = false;           ///< launch: its problem or choices use data symbols
-  const OpDef* op = nullptr;             ///< host
+  bool data_dependent = false;             ///< launch: its problem or choices use data symbols
+  const OpDef* op = nullptr;               ///< host
   std::vector<const CpuKernel*>
       choices;  ///< launch: of step->choices; null: not for this processor
   const KernelFamily* family = nullptr;
@@ -95,8 +95,8 @@ class Binding {
   const BoundStep& bound(int index) const { return steps_.at(index); }
   /// Throws Error(resource) when `extent` is beyond the symbol's bound.
   void set_data(const std::string& symbol, int64_t extent);
-  /// Data symbols have no value again: all at the start of a run, those that the step's blocks write
-  /// before a block runs. A guard must not compare a new extent with one of an earlier round.
+  /// Data symbols have no value again: all at the start of a run, those that the step's blocks
+  /// write before a block runs. A guard must not compare a new extent with one of an earlier round.
   void forget_data();
   void forget(const StepInfo& info);
 

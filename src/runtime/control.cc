@@ -21,7 +21,8 @@ Tensor Executor::view_tensor(int index, bool always_copy) {
   if (!always_copy && !truth && view.dense())
     return Tensor(v.dtype, view.dims, address(index), nullptr);
   Tensor copy(v.dtype, view.dims);
-  if (device_) copy = device_->read(address(index), v.dtype, view);
+  if (device_)
+    copy = device_->read(address(index), v.dtype, view);
   else
     copy_window(static_cast<std::byte*>(copy.mutable_raw()), row_major(view.dims), address(index),
                 view.strides, view.dims, size_of(v.dtype));
@@ -190,7 +191,8 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
   std::vector<Dims> rows(outputs);
   int64_t round = 0;
   for (; round < rounds && go_on; ++round) {
-    require(rounds != INT64_MAX || round < kMostRounds, Code::resource, "the loop ran {} rounds without end", round);
+    require(rounds != INT64_MAX || round < kMostRounds, Code::resource,
+            "the loop ran {} rounds without end", round);
     current_->forget(info);
     require(round < room, Code::resource,
             "the loop runs more than {} rounds, the plan has room for no more", room);
@@ -206,8 +208,10 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
       // far.
       const Dims row_dims = current_->value(out[i + 1]).view.dims;
       if (round == 0) rows[i] = row_dims;
-      require(row_dims == rows[i], Code::bad_input, "'{}' has shape {} in round {}, {} in the first",
-              printable(plan().values[out[i + 1]].name), to_string(row_dims), round, to_string(rows[i]));
+      require(row_dims == rows[i], Code::bad_input,
+              "'{}' has shape {} in round {}, {} in the first",
+              printable(plan().values[out[i + 1]].name), to_string(row_dims), round,
+              to_string(rows[i]));
       Dims stacked = row_dims;
       stacked.insert(stacked.begin(), round + 1);
       set_extents(step, static_cast<int>(i), stacked);
@@ -220,7 +224,8 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
       const auto element = static_cast<int64_t>(size_of(plan().values[step.outputs[i]].dtype));
       if (device_) {
         device_->write(address(step.outputs[i]) + round * to.view.strides[0] * element,
-                       {row.dims, Dims(to.view.strides.begin() + 1, to.view.strides.end())}, view_tensor(out[i + 1], true));
+                       {row.dims, Dims(to.view.strides.begin() + 1, to.view.strides.end())},
+                       view_tensor(out[i + 1], true));
         continue;
       }
       copy_window(address(step.outputs[i]) + round * to.view.strides[0] * element,

@@ -23,24 +23,31 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
       up_(device_),
       down_(device_) {
   const std::string mine = "cuda:" + machine().architecture();
-  require(plan.target == mine, Code::wrong_target, "the plan is for '{}', {} needs '{}': build it again with --arch {}", printable(plan.target),
-          machine().model, mine, machine().architecture());
-  for (const Tensor& m : plan.modules) modules_.push_back(std::make_unique<cuda::Module>(device_, m.raw()));
+  require(plan.target == mine, Code::wrong_target,
+          "the plan is for '{}', {} needs '{}': build it again with --arch {}",
+          printable(plan.target), machine().model, mine, machine().architecture());
+  for (const Tensor& m : plan.modules)
+    modules_.push_back(std::make_unique<cuda::Module>(device_, m.raw()));
   size_t bytes = 0;
   for (const Tensor& c : plan.constants) {
     constant_at_.push_back(bytes);
     bytes += aligned(c.bytes());
   }
   constants_.reserve(std::max(bytes, kAlign), "the plan's weights");
-  for (size_t i = 0; i < plan.constants.size(); ++i) stream_.upload(constant(static_cast<int>(i)), plan.constants[i].raw(), plan.constants[i].bytes());
-  for (size_t i = 0; i < plan.inputs.size(); ++i) inputs_.push_back(std::make_unique<cuda::Memory>(device_));
-  for (size_t i = 0; i < plan.outputs.size(); ++i) outputs_.push_back(std::make_unique<cuda::Memory>(device_));
+  for (size_t i = 0; i < plan.constants.size(); ++i)
+    stream_.upload(constant(static_cast<int>(i)), plan.constants[i].raw(),
+                   plan.constants[i].bytes());
+  for (size_t i = 0; i < plan.inputs.size(); ++i)
+    inputs_.push_back(std::make_unique<cuda::Memory>(device_));
+  for (size_t i = 0; i < plan.outputs.size(); ++i)
+    outputs_.push_back(std::make_unique<cuda::Memory>(device_));
   stream_.wait();
 }
 
 void DeviceRun::reserve(const Binding& binding) {
   device_->enter();
-  // Counted at each move, not once at the end: when a later reservation fails, recorded graphs must not outlive an address.
+  // Counted at each move, not once at the end: when a later reservation fails, recorded graphs must
+  // not outlive an address.
   const auto grow = [&](cuda::Memory& memory, size_t bytes, const char* what) {
     const bool moved = memory.reserve(std::max(bytes, kAlign), what);
     generation_ += moved;
@@ -48,7 +55,8 @@ void DeviceRun::reserve(const Binding& binding) {
   };
   grow(arena_, static_cast<size_t>(binding.arena_bytes()), "a session's arena");
   grow(workspace_, binding.scratch_bytes(), "a session's workspace");
-  if (grow(counters_, binding.shared_bytes(), "a session's counters")) stream_.fill(counters_.data(), 0, counters_.size());
+  if (grow(counters_, binding.shared_bytes(), "a session's counters"))
+    stream_.fill(counters_.data(), 0, counters_.size());
   const Plan& plan = binding.program().plan();
   for (size_t i = 0; i < plan.buffers.size(); ++i) {
     const PlanBuffer& b = plan.buffers[i];
@@ -102,8 +110,8 @@ Tensor DeviceRun::read(const std::byte* from, DType dtype, const View& view) {
   const auto element = static_cast<int64_t>(size_of(dtype));
   std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
   download(window.data(), from + span.first * element, window.size());
-  copy_window(static_cast<std::byte*>(out.mutable_raw()), row_major(view.dims), window.data() - span.first * element, view.strides, view.dims,
-              size_of(dtype));
+  copy_window(static_cast<std::byte*>(out.mutable_raw()), row_major(view.dims),
+              window.data() - span.first * element, view.strides, view.dims, size_of(dtype));
   return out;
 }
 
@@ -115,13 +123,15 @@ void DeviceRun::write(std::byte* to, const View& view, const Tensor& dense) {
   std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
   // What lies between the window's elements stays as it is.
   if (!view.dense()) download(window.data(), to + span.first * element, window.size());
-  copy_window(window.data() - span.first * element, view.strides, static_cast<const std::byte*>(dense.raw()), row_major(view.dims), view.dims,
+  copy_window(window.data() - span.first * element, view.strides,
+              static_cast<const std::byte*>(dense.raw()), row_major(view.dims), view.dims,
               size_of(dense.dtype()));
   stream_.upload(to + span.first * element, window.data(), window.size());
   stream_.wait();
 }
 
-void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice, const std::vector<std::byte*>& addresses, bool overlap) {
+void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice,
+                       const std::vector<std::byte*>& addresses, bool overlap) {
   for (size_t i = 0; i < step.device.size(); ++i) {
     const DeviceLaunch& bound = step.device[i];
     if (bound.grid[0] == 0 || bound.grid[1] == 0 || bound.grid[2] == 0) continue;

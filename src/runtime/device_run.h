@@ -29,7 +29,9 @@ class DeviceRun {
   std::byte* input(int io) const { return inputs_[io]->data(); }
   std::byte* output(int io) const { return outputs_[io]->data(); }
   int64_t arena_bytes() const { return static_cast<int64_t>(arena_.size()); }
-  int64_t workspace_bytes() const { return static_cast<int64_t>(workspace_.size() + counters_.size()); }
+  int64_t workspace_bytes() const {
+    return static_cast<int64_t>(workspace_.size() + counters_.size());
+  }
 
   void poison();
   /// Through page-locked memory; the host's may be reused at once.
@@ -43,7 +45,8 @@ class DeviceRun {
 
   /// One step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the first may
   /// start before what is ahead of it in the stream, a launch, has ended.
-  void launch(const BoundStep& step, const KernelChoice& choice, const std::vector<std::byte*>& addresses, bool overlap);
+  void launch(const BoundStep& step, const KernelChoice& choice,
+              const std::vector<std::byte*>& addresses, bool overlap);
   /// Runs `body`, which only launches, through a graph recorded the first time.
   template <typename Body>
   void segment(Binding& binding, int first, const Body& body) {

@@ -137,7 +137,8 @@ void Executor::prepare_memory() {
     const PlanBuffer& b = p.buffers[i];
     const auto bytes = static_cast<size_t>(current_->buffer_bytes(static_cast<int>(i)));
     if (device_) {
-      bases_[i] = b.kind == PlanBuffer::Kind::arena      ? device_->arena() + current_->arena_offset(static_cast<int>(i))
+      bases_[i] = b.kind == PlanBuffer::Kind::arena
+                      ? device_->arena() + current_->arena_offset(static_cast<int>(i))
                   : b.kind == PlanBuffer::Kind::constant ? device_->constant(b.constant)
                   : b.kind == PlanBuffer::Kind::input    ? device_->input(b.io)
                                                          : device_->output(b.io);
@@ -191,7 +192,9 @@ void Executor::run(const RunHooks& hooks) {
   if (device_) {
     std::vector<std::pair<const void*, size_t>> inputs;
     for (size_t i = 0; i < inputs_.size(); ++i)
-      inputs.emplace_back(inputs_[i].data, static_cast<size_t>(element_count(inputs_[i].dims)) * size_of(plan().values[plan().inputs[i].value].dtype));
+      inputs.emplace_back(inputs_[i].data,
+                          static_cast<size_t>(element_count(inputs_[i].dims)) *
+                              size_of(plan().values[plan().inputs[i].value].dtype));
     device_->upload_inputs(inputs);
   }
   cpu::Lease lease(program_.workers());
@@ -223,7 +226,8 @@ void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t l
   device_->segment(*current_, steps[first], [&] {
     for (size_t i = first; i < last; ++i) {
       const StepInfo& info = program_.steps()[steps[i]];
-      with_context(fmt::format("step '{}'", printable(info.step->name)), [&] { launch_on_device(info, i > first); });
+      with_context(fmt::format("step '{}'", printable(info.step->name)),
+                   [&] { launch_on_device(info, i > first); });
     }
   });
 }
@@ -240,11 +244,13 @@ void Executor::launch_on_device(const StepInfo& info, bool overlap) {
 
 std::vector<double> Executor::time_device(int rounds, int replays) {
   const Running guard(running_);
-  require(device_ != nullptr, Code::usage, "the plan runs on the CPU: its device has no clock of its own");
+  require(device_ != nullptr, Code::usage,
+          "the plan runs on the CPU: its device has no clock of its own");
   require(current_ != nullptr, Code::usage, "a run comes before its device can be timed");
   const std::vector<int>& root = program_.root();
   for (const int index : root)
-    require(in_segment(index), Code::usage, "step '{}' runs on the CPU or depends on data: the device alone cannot be timed",
+    require(in_segment(index), Code::usage,
+            "step '{}' runs on the CPU or depends on data: the device alone cannot be timed",
             printable(program_.steps()[index].step->name));
   std::vector<double> out;
   for (int round = 0; round < rounds; ++round) {

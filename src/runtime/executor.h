@@ -86,9 +86,9 @@ class Executor {
 
   /// Of the binding in use.
   const Bindings& symbols() const;
-  /// Microseconds on the device of one replay of what the last run did, copies of inputs and outputs
-  /// left out: `rounds` times the mean over `replays` replays in a row. Throws Error(usage) before a
-  /// run, and for a plan of the CPU or one whose steps are not all launches.
+  /// Microseconds on the device of one replay of what the last run did, copies of inputs and
+  /// outputs left out: `rounds` times the mean over `replays` replays in a row. Throws Error(usage)
+  /// before a run, and for a plan of the CPU or one whose steps are not all launches.
   std::vector<double> time_device(int rounds, int replays);
   bool on_device() const { return device_ != nullptr; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.
@@ -139,7 +139,7 @@ class Executor {
 
   Program program_;
   ExecutorOptions options_;
-  std::unique_ptr<DeviceRun> device_;      // of a GPU plan
+  std::unique_ptr<DeviceRun> device_;  // of a GPU plan
   std::vector<std::byte*> device_args_;
   std::vector<Input> inputs_;
   std::vector<Result> results_;

@@ -71,8 +71,9 @@ void Program::resolve_launch(StepInfo& info) const {
   for (const KernelChoice& choice : info.step->choices) {
     for (const auto& [symbol, range] : choice.when)
       info.data_dependent |= data_symbols_.count(symbol) > 0;
-    require(on_device() == (choice.module >= 0), Code::bad_input, "kernel '{}' has {} machine code, in a plan for '{}'",
-            printable(choice.kernel), on_device() ? "no" : "a GPU's", printable(plan_->target));
+    require(on_device() == (choice.module >= 0), Code::bad_input,
+            "kernel '{}' has {} machine code, in a plan for '{}'", printable(choice.kernel),
+            on_device() ? "no" : "a GPU's", printable(plan_->target));
     if (on_device()) continue;
     const auto found = std::find_if(kernels_.begin(), kernels_.end(),
                                     [&](const CpuKernel* k) { return k->name == choice.kernel; });
@@ -142,11 +143,13 @@ const KernelChoice& Program::choose_device(const StepInfo& info, const Bindings&
   for (const KernelChoice& choice : info.step->choices) {
     const bool fits = std::all_of(choice.when.begin(), choice.when.end(), [&](const auto& entry) {
       const auto value = symbols.find(entry.first);
-      return value != symbols.end() && entry.second.low <= value->second && value->second <= entry.second.high;
+      return value != symbols.end() && entry.second.low <= value->second &&
+             value->second <= entry.second.high;
     });
     if (fits) return choice;
   }
-  fail(Code::bad_input, "no kernel of the plan is for these extents: build it again with them in its range");
+  fail(Code::bad_input,
+       "no kernel of the plan is for these extents: build it again with them in its range");
 }
 
 std::pair<const CpuKernel*, const Tactic*> Program::choose(const StepInfo& info,

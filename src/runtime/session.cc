@@ -46,7 +46,9 @@ LoadedPlan LoadedPlan::load(const std::string& path, const LoadOptions& options)
   state->file =
       load_plan_file(path, options.verify_weights ? WeightCheck::at_load : WeightCheck::on_request);
   const auto& sections = state->file.targets;
-  state->plan = options.target.empty() && sections.size() == 1 ? sections[0] : state->file.target(options.target.empty() ? "cpu" : options.target);
+  state->plan = options.target.empty() && sections.size() == 1
+                    ? sections[0]
+                    : state->file.target(options.target.empty() ? "cpu" : options.target);
   state->inputs = specs(*state->plan, state->plan->inputs);
   state->outputs = specs(*state->plan, state->plan->outputs);
   return LoadedPlan(std::move(state));
@@ -65,7 +67,8 @@ void LoadedPlan::verify_weights() const { state_->file.verify_weights(); }
 struct Session::Impl {
   Impl(LoadedPlan p, const SessionOptions& o, std::shared_ptr<const Plan> shared)
       : plan(std::move(p)),
-        executor(std::move(shared), {.threads = o.threads, .poison = o.poison, .device = o.device}) {}
+        executor(std::move(shared),
+                 {.threads = o.threads, .poison = o.poison, .device = o.device}) {}
   LoadedPlan plan;
   Executor executor;
   RunHooks hooks;

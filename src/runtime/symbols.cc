@@ -90,7 +90,8 @@ void Executor::match_profile(const Bindings& symbols) const {
     for (const PlanSymbol* s : ranged) {
       fitting += fits(*s, p);
       const PlanSymbol::Profile& r = s->profiles[p];
-      all += fmt::format("{}{} {}..{}", s == ranged[0] ? (p ? "; or " : "") : ", ", printable(s->name), r.min, r.max);
+      all += fmt::format("{}{} {}..{}", s == ranged[0] ? (p ? "; or " : "") : ", ",
+                         printable(s->name), r.min, r.max);
     }
     if (fitting == ranged.size()) return;
     if (p == 0 || fitting > most) nearest = p, most = fitting;
@@ -100,8 +101,10 @@ void Executor::match_profile(const Bindings& symbols) const {
     for (size_t axis = 0; axis < shape.size(); ++axis)
       for (const PlanSymbol* s : ranged)
         require(!(shape[axis] == Expr::symbol(s->name)) || fits(*s, nearest), Code::bad_input,
-                "input '{}' {}: dimension {} ({}) is {}; the plan allows {}: build it for the ranges you need with --shapes",
-                printable(plan().inputs[i].name), to_string(inputs_[i].dims), axis, printable(s->name), inputs_[i].dims[axis], all);
+                "input '{}' {}: dimension {} ({}) is {}; the plan allows {}: build it for the "
+                "ranges you need with --shapes",
+                printable(plan().inputs[i].name), to_string(inputs_[i].dims), axis,
+                printable(s->name), inputs_[i].dims[axis], all);
   }
   fail(Code::bad_input, "the input shapes fit none of the plan's ranges: {}", all);
 }

@@ -41,7 +41,8 @@ Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
       for (const Expr& e : operand.strides) e.collect_symbols(symbols);
     }
   Bindings out;
-  for (const std::string& s : symbols) out[s] = std::uniform_int_distribution<int64_t>(1, 40)(random);
+  for (const std::string& s : symbols)
+    out[s] = std::uniform_int_distribution<int64_t>(1, 40)(random);
   return out;
 }
 
@@ -49,8 +50,10 @@ Problem in_storage(Problem p, DType type, bool aligned) {
   const auto convert = [&](std::vector<Operand>& list, const char* name) {
     for (size_t i = 0; i < list.size(); ++i) {
       const bool weight = list[i].constant && list[i].dims.size() >= 2;
-      if (list[i].dtype == DType::f32 && (!list[i].constant || weight) && p.family != "depthwise") list[i].dtype = type;
-      else if (list[i].dtype == DType::f32 && !list[i].constant) list[i].dtype = type;
+      if (list[i].dtype == DType::f32 && (!list[i].constant || weight) && p.family != "depthwise")
+        list[i].dtype = type;
+      else if (list[i].dtype == DType::f32 && !list[i].constant)
+        list[i].dtype = type;
       if (aligned) p.ints[fmt::format("align_{}{}", name, i)] = 16;
     }
   };
@@ -59,26 +62,31 @@ Problem in_storage(Problem p, DType type, bool aligned) {
   return p;
 }
 
-// Units of 2^-23 that intermediates rounded to the inputs' 16 bits add: attention's probabilities, times values of
-// at most 1; an inverted block's hidden and windowed channels. Those deviate by about sqrt(c) / 3 (sqrt(c / 3) normalized)
-// times sqrt(taps / 3); each errs by half a unit of itself, and e of them are summed with weights of deviation sqrt(1 / 3):
-// four deviations of the sum, and half of that again for the first rounding.
+// Units of 2^-23 that intermediates rounded to the inputs' 16 bits add: attention's probabilities,
+// times values of at most 1; an inverted block's hidden and windowed channels. Those deviate by
+// about sqrt(c) / 3 (sqrt(c / 3) normalized) times sqrt(taps / 3); each errs by half a unit of
+// itself, and e of them are summed with weights of deviation sqrt(1 / 3): four deviations of the
+// sum, and half of that again for the first rounding.
 double rounded_inside(const BoundProblem& bound) {
   const DType type = bound.inputs[0].dtype;
   const double half = type == DType::f16 ? 4096 : type == DType::bf16 ? 32768 : 0;
   const std::string& family = bound.problem->family;
   if (family == "attention") return 1.5 * half;
   if (family != "inverted") return 0;
-  const auto c = static_cast<double>(bound.inputs[0].dims[3]), e = static_cast<double>(bound.inputs[3].dims[0]);
+  const auto c = static_cast<double>(bound.inputs[0].dims[3]),
+             e = static_cast<double>(bound.inputs[3].dims[0]);
   const auto taps = static_cast<double>(bound.inputs[3].dims[2] * bound.inputs[3].dims[3]);
-  const double hidden = std::max(1.0, std::sqrt(bound.problem->integer("normalize", 0) ? c / 3 : c / 9));
+  const double hidden =
+      std::max(1.0, std::sqrt(bound.problem->integer("normalize", 0) ? c / 3 : c / 9));
   return half * (6 * hidden * std::max(1.0, std::sqrt(taps / 3)) * std::sqrt(e / 3) + 8);
 }
 
-// Units of 2^-23 that rounding inputs to 16 bits does not add, as both sides read the rounded ones: only
-// the result is rounded once more, and float32 tolerances scale with sums of the same length.
+// Units of 2^-23 that rounding inputs to 16 bits does not add, as both sides read the rounded ones:
+// only the result is rounded once more, and float32 tolerances scale with sums of the same length.
 double allowed(const KernelFamily& family, const BoundProblem& bound, DType out) {
-  const double half = out == DType::f16 ? 4096 : out == DType::bf16 ? 32768 : 0;  // half a unit, in 2^-23, of 1..2
+  const double half = out == DType::f16    ? 4096
+                      : out == DType::bf16 ? 32768
+                                           : 0;  // half a unit, in 2^-23, of 1..2
   // The tail's gelu for 16-bit results errs by a twentieth of a unit.
   return family.tolerance(bound) + half * 1.05 + rounded_inside(bound);
 }
@@ -96,19 +104,23 @@ std::string compare(const Tensor& got, const Tensor& expected, double units) {
     if (error > worst) worst = error, where = i;
   }
   if (worst <= units) return "";
-  return fmt::format("element {} of {}: {}, expected {}; {:.1f} units of 2^-23, {:.1f} allowed", where, to_string(got.dims()), wide.data<double>()[where],
+  return fmt::format("element {} of {}: {}, expected {}; {:.1f} units of 2^-23, {:.1f} allowed",
+                     where, to_string(got.dims()), wide.data<double>()[where],
                      expected.data<double>()[where], worst, units);
 }
 
 class Runner {
  public:
-  Runner() : device_(cuda::Device::open(0)), stream_(device_), delay_(device_, delay_code().raw()) {}
+  Runner()
+      : device_(cuda::Device::open(0)), stream_(device_), delay_(device_, delay_code().raw()) {}
   const GpuMachine& machine() const { return device_->machine(); }
 
   std::string run(const Case& c, uint64_t seed) {
     const KernelFamily& family = *find_family(c.kernel->family);
     const BoundProblem bound = vitrail::bind(c.problem, c.symbols);
-    Trial trial([&](const Problem& p, size_t i, const Tensor& dense) { return gpu_pack(*c.kernel, p, i, dense); }, bound, seed);
+    Trial trial([&](const Problem& p, size_t i,
+                    const Tensor& dense) { return gpu_pack(*c.kernel, p, i, dense); },
+                bound, seed);
     std::vector<Tensor> expected = trial.empty_outputs();
     family.reference(bound, trial.dense_inputs(), expected);
     device_->enter();
@@ -120,12 +132,15 @@ class Runner {
       const auto place = [&](Trial::Region region, bool varies) {
         memory.push_back(std::make_unique<cuda::Memory>(device_));
         memory.back()->reserve(region.bytes + 512, "a trial");
-        // Aligned problems get their element 0 at a multiple of 256, others wherever the margin puts it.
-        std::byte* start = memory.back()->data() + (aligned(c.problem) ? (256 - region.first % 256) % 256 : 0);
+        // Aligned problems get their element 0 at a multiple of 256, others wherever the margin
+        // puts it.
+        std::byte* start =
+            memory.back()->data() + (aligned(c.problem) ? (256 - region.first % 256) % 256 : 0);
         starts.push_back(start);
         parameters.push_back(reinterpret_cast<uint64_t>(start + region.first));
         std::byte* from = nullptr;
-        if (delayed && varies) {  // the contents arrive late, by a launch that the kernel may overlap
+        if (delayed &&
+            varies) {  // the contents arrive late, by a launch that the kernel may overlap
           memory.push_back(std::make_unique<cuda::Memory>(device_));
           memory.back()->reserve(region.bytes, "a trial");
           from = memory.back()->data();
@@ -136,10 +151,12 @@ class Runner {
         }
         staged.push_back(from);
       };
-      for (size_t i = 0; i < c.problem.inputs.size(); ++i) place(trial.input_region(i), !c.problem.inputs[i].constant);
+      for (size_t i = 0; i < c.problem.inputs.size(); ++i)
+        place(trial.input_region(i), !c.problem.inputs[i].constant);
       for (size_t i = 0; i < c.problem.outputs.size(); ++i) place(trial.output_region(i), false);
       cuda::Memory workspace(device_), counters(device_);
-      workspace.reserve(static_cast<size_t>(c.code.workspace_bytes.eval(c.symbols)) + 256, "a workspace");
+      workspace.reserve(static_cast<size_t>(c.code.workspace_bytes.eval(c.symbols)) + 256,
+                        "a workspace");
       counters.reserve(static_cast<size_t>(4 * c.code.counters.eval(c.symbols)) + 256, "counters");
       stream_.fill(workspace.data(), 0xFF, workspace.size());
       stream_.fill(counters.data(), 0, counters.size());
@@ -150,18 +167,28 @@ class Runner {
       if (delayed)
         for (size_t i = 0; i < c.problem.inputs.size(); ++i) {
           if (!staged[i]) continue;
-          const uint64_t arguments[] = {reinterpret_cast<uint64_t>(starts[i]), reinterpret_cast<uint64_t>(staged[i]), trial.input_region(i).bytes};
-          stream_.launch({.function = delay_.function("late", 0), .threads = 256, .parameters = arguments, .overlap = machine().sm >= 90});
+          const uint64_t arguments[] = {reinterpret_cast<uint64_t>(starts[i]),
+                                        reinterpret_cast<uint64_t>(staged[i]),
+                                        trial.input_region(i).bytes};
+          stream_.launch({.function = delay_.function("late", 0),
+                          .threads = 256,
+                          .parameters = arguments,
+                          .overlap = machine().sm >= 90});
         }
       bool first = true;
       for (const GpuLaunch& l : c.code.launches) {
         std::vector<uint64_t> all = parameters;
         for (const Expr& e : l.numbers) all.push_back(static_cast<uint64_t>(e.eval(c.symbols)));
         unsigned grid[3];
-        for (int axis = 0; axis < 3; ++axis) grid[axis] = static_cast<unsigned>(l.grid[axis].eval(c.symbols));
+        for (int axis = 0; axis < 3; ++axis)
+          grid[axis] = static_cast<unsigned>(l.grid[axis].eval(c.symbols));
         if (grid[0] && grid[1] && grid[2])
-          stream_.launch({.function = module.function(l.entry, l.shared_bytes), .grid = {grid[0], grid[1], grid[2]}, .threads = static_cast<unsigned>(l.threads),
-                          .shared_bytes = static_cast<unsigned>(l.shared_bytes), .cluster = static_cast<unsigned>(l.cluster), .parameters = all,
+          stream_.launch({.function = module.function(l.entry, l.shared_bytes),
+                          .grid = {grid[0], grid[1], grid[2]},
+                          .threads = static_cast<unsigned>(l.threads),
+                          .shared_bytes = static_cast<unsigned>(l.shared_bytes),
+                          .cluster = static_cast<unsigned>(l.cluster),
+                          .parameters = all,
                           .overlap = (delayed || !first) && machine().sm >= 90});
         first = false;
       }
@@ -180,18 +207,25 @@ class Runner {
       if (trial.damaged_bytes() != 0) return fmt::format("wrote outside its outputs{}", when);
       const std::vector<Tensor> got = trial.outputs();
       for (size_t i = 0; i < got.size(); ++i)
-        if (std::string why = compare(got[i], expected[i], allowed(family, bound, got[i].dtype())); !why.empty()) return fmt::format("output {}: {}{}", i, why, when);
+        if (std::string why = compare(got[i], expected[i], allowed(family, bound, got[i].dtype()));
+            !why.empty())
+          return fmt::format("output {}: {}{}", i, why, when);
     }
     return {};
   }
 
  private:
-  static bool aligned(const Problem& p) { return p.ints.contains("align_in0") || p.ints.contains("align_out0"); }
+  static bool aligned(const Problem& p) {
+    return p.ints.contains("align_in0") || p.ints.contains("align_out0");
+  }
   static Tensor delay_code() {
     return compile_cuda(
-               "extern \"C\" __global__ void late(char* to, const char* from, long long bytes) {\n#if __CUDA_ARCH__ >= 900\n"
-               "  asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");\n  asm volatile(\"griddepcontrol.launch_dependents;\" ::: \"memory\");\n#endif\n"
-               "  for (int i = 0; i < 20; ++i) __nanosleep(1000);\n  for (long long i = threadIdx.x; i < bytes; i += 256) to[i] = from[i];\n}\n",
+               "extern \"C\" __global__ void late(char* to, const char* from, long long bytes) "
+               "{\n#if __CUDA_ARCH__ >= 900\n"
+               "  asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");\n  asm "
+               "volatile(\"griddepcontrol.launch_dependents;\" ::: \"memory\");\n#endif\n"
+               "  for (int i = 0; i < 20; ++i) __nanosleep(1000);\n  for (long long i = "
+               "threadIdx.x; i < bytes; i += 256) to[i] = from[i];\n}\n",
                cuda::Device::open(0)->machine().architecture())
         .cubin;
   }
@@ -213,11 +247,20 @@ int run(const std::string& part) {
           const Problem problem = in_storage(sample, type, aligned);
           if (!kernel->accepts(problem, machine).empty()) continue;
           const Bindings symbols = random_bindings(problem, random);
-          const std::vector<Tactic> tactics = kernel->tactics(vitrail::bind(problem, symbols), machine);
-          // All tactics would be thousands of compilations: each sample takes the first and one more.
+          const std::vector<Tactic> tactics =
+              kernel->tactics(vitrail::bind(problem, symbols), machine);
+          // All tactics would be thousands of compilations: each sample takes the first and one
+          // more.
           std::vector<Tactic> chosen = {tactics[0]};
           if (tactics.size() > 1) chosen.push_back(tactics[1 + random() % (tactics.size() - 1)]);
-          for (const Tactic& tactic : chosen) cases.push_back({kernel, problem, symbols, tactic, kernel->generate(problem, tactic, machine), {}, {}});
+          for (const Tactic& tactic : chosen)
+            cases.push_back({kernel,
+                             problem,
+                             symbols,
+                             tactic,
+                             kernel->generate(problem, tactic, machine),
+                             {},
+                             {}});
         }
   }
   std::atomic<size_t> next{0};
@@ -245,11 +288,14 @@ int run(const std::string& part) {
     if (why.empty()) continue;
     std::string at;
     for (const auto& [name, value] : c.symbols) at += fmt::format(" {}={}", name, value);
-    if (failed <= 6) fmt::print("FAILED {} {{{}}}{}: {}\n  {}\n", c.kernel->name, to_string(c.tactic), at, why.substr(0, 600), c.problem.str());
+    if (failed <= 6)
+      fmt::print("FAILED {} {{{}}}{}: {}\n  {}\n", c.kernel->name, to_string(c.tactic), at,
+                 why.substr(0, 600), c.problem.str());
     ++failures;
     if (why.find("lost to this process") != std::string::npos) break;
   }
-  for (const auto& [name, count] : counts) fmt::print("{:28} {:5} passed {:5} failed\n", name, count.first, count.second);
+  for (const auto& [name, count] : counts)
+    fmt::print("{:28} {:5} passed {:5} failed\n", name, count.first, count.second);
   fmt::print("{} cases on {}, {} failed\n", cases.size(), machine.model, failures);
   return failures ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session that asks for more of the GPU's memory than is free: refused with the sizes named, and usable afterwards.
-// The memory is taken by the test itself, so that no plan has to be as large as a GPU.
+// A session that asks for more of the GPU's memory than is free: refused with the sizes named, and
+// usable afterwards. The memory is taken by the test itself, so that no plan has to be as large as
+// a GPU.
 //
 //   vitrail_gpu_memory PLAN    (one image input, a range of batches from 1)
 #include <fmt/core.h>
@@ -45,15 +46,20 @@ int check(const std::string& path) {
     try {
       session.bind();
     } catch (const Error& e) {
-      message = fmt::format("{}{}", e.code == Code::resource ? "" : "another kind of error: ", e.what());
+      message =
+          fmt::format("{}{}", e.code == Code::resource ? "" : "another kind of error: ", e.what());
     }
     fmt::print("{}\n", message);
-    if (message.find("bytes of the GPU's memory") == std::string::npos || message.find("of " + std::to_string(total)) == std::string::npos) return 1;
-    if (run() != before) return fmt::print("after the refusal the same image gives other bits\n"), 1;
+    if (message.find("bytes of the GPU's memory") == std::string::npos ||
+        message.find("of " + std::to_string(total)) == std::string::npos)
+      return 1;
+    if (run() != before)
+      return fmt::print("after the refusal the same image gives other bits\n"), 1;
   }
   session.set_input(input.name, DType::f32, input.max, nullptr);
   session.bind();
-  if (run() != before) return fmt::print("after a larger batch the same image gives other bits\n"), 1;
+  if (run() != before)
+    return fmt::print("after a larger batch the same image gives other bits\n"), 1;
   return 0;
 }
 

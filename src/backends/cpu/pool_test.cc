@@ -135,8 +135,8 @@ TEST(Pool, AForkedChildIsToldClearly) {
 
 #if !defined(__SANITIZE_THREAD__)
 TEST(Pool, RefusedThreadsAreDoneWithout) {
-  // The limit does not bind root: become an ordinary user for the test. Root stays the saved user, so
-  // that what the test program writes at its end still lands in root's folders.
+  // The limit does not bind root: become an ordinary user for the test. Root stays the saved user,
+  // so that what the test program writes at its end still lands in root's folders.
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NPROC, &before), 0);
   const bool root = ::geteuid() == 0;

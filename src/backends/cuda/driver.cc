@@ -21,25 +21,39 @@ Loaded load() {
   Loaded out;
   void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
   if (!library) {
-    out.missing = "NVIDIA's driver was not found (looked for libcuda.so.1); install the driver, or run on the CPU with --device cpu";
+    out.missing =
+        "NVIDIA's driver was not found (looked for libcuda.so.1); install the driver, or run on "
+        "the CPU with --device cpu";
     return out;
   }
   const auto find = [&](const char* name, auto& to) {
     to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(dlsym(library, name));
-    if (!to && out.missing.empty()) out.missing = fmt::format("NVIDIA's driver has no function '{}': a driver for CUDA 12 or newer is needed", name);
+    if (!to && out.missing.empty())
+      out.missing = fmt::format(
+          "NVIDIA's driver has no function '{}': a driver for CUDA 12 or newer is needed", name);
   };
   Api& a = out.api;
 #define VITRAIL_FIND(name) find(#name, a.name)
-  VITRAIL_FIND(cuInit), VITRAIL_FIND(cuDriverGetVersion), VITRAIL_FIND(cuGetErrorName), VITRAIL_FIND(cuGetErrorString);
-  VITRAIL_FIND(cuDeviceGetCount), VITRAIL_FIND(cuDeviceGet), VITRAIL_FIND(cuDeviceGetName), VITRAIL_FIND(cuDeviceGetAttribute);
-  VITRAIL_FIND(cuDeviceTotalMem_v2), VITRAIL_FIND(cuDevicePrimaryCtxRetain), VITRAIL_FIND(cuDevicePrimaryCtxRelease_v2);
-  VITRAIL_FIND(cuCtxSetCurrent), VITRAIL_FIND(cuMemGetInfo_v2), VITRAIL_FIND(cuMemAlloc_v2), VITRAIL_FIND(cuMemFree_v2);
-  VITRAIL_FIND(cuMemAllocHost_v2), VITRAIL_FIND(cuMemFreeHost), VITRAIL_FIND(cuMemcpyHtoDAsync_v2), VITRAIL_FIND(cuMemcpyDtoHAsync_v2);
-  VITRAIL_FIND(cuMemcpyDtoDAsync_v2), VITRAIL_FIND(cuMemsetD8Async), VITRAIL_FIND(cuStreamCreate), VITRAIL_FIND(cuStreamDestroy_v2);
-  VITRAIL_FIND(cuStreamSynchronize), VITRAIL_FIND(cuStreamBeginCapture_v2), VITRAIL_FIND(cuStreamEndCapture);
-  VITRAIL_FIND(cuGraphInstantiateWithFlags), VITRAIL_FIND(cuGraphLaunch), VITRAIL_FIND(cuGraphExecDestroy), VITRAIL_FIND(cuGraphDestroy);
-  VITRAIL_FIND(cuModuleLoadData), VITRAIL_FIND(cuModuleUnload), VITRAIL_FIND(cuModuleGetFunction), VITRAIL_FIND(cuFuncSetAttribute);
-  VITRAIL_FIND(cuLaunchKernelEx), VITRAIL_FIND(cuEventCreate), VITRAIL_FIND(cuEventDestroy_v2), VITRAIL_FIND(cuEventRecord);
+  VITRAIL_FIND(cuInit), VITRAIL_FIND(cuDriverGetVersion), VITRAIL_FIND(cuGetErrorName),
+      VITRAIL_FIND(cuGetErrorString);
+  VITRAIL_FIND(cuDeviceGetCount), VITRAIL_FIND(cuDeviceGet), VITRAIL_FIND(cuDeviceGetName),
+      VITRAIL_FIND(cuDeviceGetAttribute);
+  VITRAIL_FIND(cuDeviceTotalMem_v2), VITRAIL_FIND(cuDevicePrimaryCtxRetain),
+      VITRAIL_FIND(cuDevicePrimaryCtxRelease_v2);
+  VITRAIL_FIND(cuCtxSetCurrent), VITRAIL_FIND(cuMemGetInfo_v2), VITRAIL_FIND(cuMemAlloc_v2),
+      VITRAIL_FIND(cuMemFree_v2);
+  VITRAIL_FIND(cuMemAllocHost_v2), VITRAIL_FIND(cuMemFreeHost), VITRAIL_FIND(cuMemcpyHtoDAsync_v2),
+      VITRAIL_FIND(cuMemcpyDtoHAsync_v2);
+  VITRAIL_FIND(cuMemcpyDtoDAsync_v2), VITRAIL_FIND(cuMemsetD8Async), VITRAIL_FIND(cuStreamCreate),
+      VITRAIL_FIND(cuStreamDestroy_v2);
+  VITRAIL_FIND(cuStreamSynchronize), VITRAIL_FIND(cuStreamBeginCapture_v2),
+      VITRAIL_FIND(cuStreamEndCapture);
+  VITRAIL_FIND(cuGraphInstantiateWithFlags), VITRAIL_FIND(cuGraphLaunch),
+      VITRAIL_FIND(cuGraphExecDestroy), VITRAIL_FIND(cuGraphDestroy);
+  VITRAIL_FIND(cuModuleLoadData), VITRAIL_FIND(cuModuleUnload), VITRAIL_FIND(cuModuleGetFunction),
+      VITRAIL_FIND(cuFuncSetAttribute);
+  VITRAIL_FIND(cuLaunchKernelEx), VITRAIL_FIND(cuEventCreate), VITRAIL_FIND(cuEventDestroy_v2),
+      VITRAIL_FIND(cuEventRecord);
   VITRAIL_FIND(cuEventSynchronize), VITRAIL_FIND(cuEventElapsedTime);
 #undef VITRAIL_FIND
   if (!out.missing.empty()) return out;
@@ -47,7 +61,9 @@ Loaded load() {
   if (status == kSuccess) return out;
   const char* name = nullptr;
   a.cuGetErrorName(status, &name);
-  out.missing = fmt::format("NVIDIA's driver finds no device it can use ({}); run on the CPU with --device cpu", name ? name : "unknown error");
+  out.missing = fmt::format(
+      "NVIDIA's driver finds no device it can use ({}); run on the CPU with --device cpu",
+      name ? name : "unknown error");
   return out;
 }
 const Loaded& loaded() {
@@ -57,7 +73,8 @@ const Loaded& loaded() {
 
 constexpr bool sticky(int status) {
   // Launch failures and losses after which every call in the process fails the same way.
-  return status == 46 || status == 700 || status == 702 || status == 710 || (status >= 714 && status <= 721);
+  return status == 46 || status == 700 || status == 702 || status == 710 ||
+         (status >= 714 && status <= 721);
 }
 Address address(const std::byte* p) { return reinterpret_cast<Address>(p); }
 }  // namespace
@@ -73,7 +90,8 @@ void check(int status, const char* what) {
   const char *name = nullptr, *text = nullptr;
   api().cuGetErrorName(status, &name);
   api().cuGetErrorString(status, &text);
-  fail(Code::resource, "the GPU failed at {}: {} ({}){}", what, name ? name : "error", text ? text : "",
+  fail(Code::resource, "the GPU failed at {}: {} ({}){}", what, name ? name : "error",
+       text ? text : "",
        sticky(status) ? "; the device is lost to this process: start it again" : "");
 }
 
@@ -97,7 +115,8 @@ Device::Device(int number) : number_(number) {
   const Api& a = api();
   int count = 0, device = 0;
   check(a.cuDeviceGetCount(&count), "counting devices");
-  require(number < count, Code::resource, "device cuda:{} is not there: {} device{} found", number, count, count == 1 ? "" : "s");
+  require(number < count, Code::resource, "device cuda:{} is not there: {} device{} found", number,
+          count, count == 1 ? "" : "s");
   check(a.cuDeviceGet(&device, number), "opening a device");
   char name[256] = {};
   check(a.cuDeviceGetName(name, sizeof name, device), "naming a device");
@@ -109,8 +128,12 @@ Device::Device(int number) : number_(number) {
   };
   size_t bytes = 0;
   check(a.cuDeviceTotalMem_v2(&bytes, device), "asking for a device's memory");
-  machine_ = {10 * attribute(kMajor) + attribute(kMinor), attribute(kMultiprocessorCount), attribute(kSharedOptin), attribute(kL2Bytes),
-              static_cast<int64_t>(bytes), name};
+  machine_ = {10 * attribute(kMajor) + attribute(kMinor),
+              attribute(kMultiprocessorCount),
+              attribute(kSharedOptin),
+              attribute(kL2Bytes),
+              static_cast<int64_t>(bytes),
+              name};
   check(a.cuDevicePrimaryCtxRetain(&context_, device), "making a context");
 }
 Device::~Device() {
@@ -141,7 +164,9 @@ bool Memory::reserve(size_t bytes, const char* what) {
   if (status == kOutOfMemory) {
     size_t available = 0, total = 0;
     a.cuMemGetInfo_v2(&available, &total);
-    fail(Code::resource, "{} needs {} bytes of the GPU's memory, {} of {} are free: use a smaller batch or size", what, bytes, available, total);
+    fail(Code::resource,
+         "{} needs {} bytes of the GPU's memory, {} of {} are free: use a smaller batch or size",
+         what, bytes, available, total);
   }
   check(status, "reserving memory");
   data_ = reinterpret_cast<std::byte*>(at);
@@ -176,8 +201,8 @@ Module::Module(std::shared_ptr<Device> device, const void* cubin) : device_(std:
   device_->enter();
   const int status = api().cuModuleLoadData(&module_, cubin);
   require(status != kNoBinaryForGpu && status != kInvalidImage, Code::wrong_target,
-          "the plan's machine code does not run on {} ({}): build the plan again for it", device_->machine().model,
-          device_->machine().architecture());
+          "the plan's machine code does not run on {} ({}): build the plan again for it",
+          device_->machine().model, device_->machine().architecture());
   check(status, "loading machine code");
 }
 Module::~Module() {
@@ -186,13 +211,16 @@ Module::~Module() {
 void* Module::function(const std::string& entry, int64_t shared_bytes) const {
   void* out = nullptr;
   const int status = api().cuModuleGetFunction(&out, module_, entry.c_str());
-  require(status != kNotFound, Code::bad_input, "the plan's machine code has no entry '{}'", printable(entry));
+  require(status != kNotFound, Code::bad_input, "the plan's machine code has no entry '{}'",
+          printable(entry));
   check(status, "finding an entry");
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (shared_bytes > kWithoutAsking) {
-    require(shared_bytes <= device_->machine().shared_bytes, Code::wrong_target, "entry '{}' needs {} bytes of shared memory, {} has {}", printable(entry),
-            shared_bytes, device_->machine().model, device_->machine().shared_bytes);
-    check(api().cuFuncSetAttribute(out, kMaxDynamicShared, static_cast<int>(shared_bytes)), "asking for shared memory");
+    require(shared_bytes <= device_->machine().shared_bytes, Code::wrong_target,
+            "entry '{}' needs {} bytes of shared memory, {} has {}", printable(entry), shared_bytes,
+            device_->machine().model, device_->machine().shared_bytes);
+    check(api().cuFuncSetAttribute(out, kMaxDynamicShared, static_cast<int>(shared_bytes)),
+          "asking for shared memory");
   }
   return out;
 }
@@ -211,25 +239,34 @@ Stream::~Stream() {
   if (stream_) api().cuStreamDestroy_v2(stream_);
 }
 void Stream::upload(std::byte* to, const void* from, size_t bytes) {
-  if (bytes) check(api().cuMemcpyHtoDAsync_v2(address(to), from, bytes, stream_), "copying to the device");
+  if (bytes)
+    check(api().cuMemcpyHtoDAsync_v2(address(to), from, bytes, stream_), "copying to the device");
 }
 void Stream::download(void* to, const std::byte* from, size_t bytes) {
-  if (bytes) check(api().cuMemcpyDtoHAsync_v2(to, address(from), bytes, stream_), "copying from the device");
+  if (bytes)
+    check(api().cuMemcpyDtoHAsync_v2(to, address(from), bytes, stream_), "copying from the device");
 }
 void Stream::copy(std::byte* to, const std::byte* from, size_t bytes) {
-  if (bytes) check(api().cuMemcpyDtoDAsync_v2(address(to), address(from), bytes, stream_), "copying on the device");
+  if (bytes)
+    check(api().cuMemcpyDtoDAsync_v2(address(to), address(from), bytes, stream_),
+          "copying on the device");
 }
 void Stream::fill(std::byte* to, int value, size_t bytes) {
-  if (bytes) check(api().cuMemsetD8Async(address(to), static_cast<unsigned char>(value), bytes, stream_), "filling memory");
+  if (bytes)
+    check(api().cuMemsetD8Async(address(to), static_cast<unsigned char>(value), bytes, stream_),
+          "filling memory");
 }
 
 void Stream::launch(const KernelLaunch& l) {
   constexpr size_t kMostParameters = 128;
-  require(l.parameters.size() <= kMostParameters, Code::internal, "a launch with {} parameters", l.parameters.size());
+  require(l.parameters.size() <= kMostParameters, Code::internal, "a launch with {} parameters",
+          l.parameters.size());
   void* pointers[kMostParameters];
-  for (size_t i = 0; i < l.parameters.size(); ++i) pointers[i] = const_cast<uint64_t*>(&l.parameters[i]);
+  for (size_t i = 0; i < l.parameters.size(); ++i)
+    pointers[i] = const_cast<uint64_t*>(&l.parameters[i]);
   LaunchAttribute attributes[2];
-  LaunchConfig config{{l.grid[0], l.grid[1], l.grid[2]}, {l.threads, 1, 1}, l.shared_bytes, stream_, attributes, 0};
+  LaunchConfig config{
+      {l.grid[0], l.grid[1], l.grid[2]}, {l.threads, 1, 1}, l.shared_bytes, stream_, attributes, 0};
   if (l.overlap) {
     LaunchAttribute& a = attributes[config.attribute_count++];
     a.id = kProgrammaticSerialization;
@@ -242,7 +279,9 @@ void Stream::launch(const KernelLaunch& l) {
   }
   check(api().cuLaunchKernelEx(&config, l.function, pointers, nullptr), "launching a kernel");
 }
-void Stream::launch(const Graph& graph) { check(api().cuGraphLaunch(graph.exec_, stream_), "launching a graph"); }
+void Stream::launch(const Graph& graph) {
+  check(api().cuGraphLaunch(graph.exec_, stream_), "launching a graph");
+}
 
 void Stream::begin_recording() {
   constexpr int kThreadLocal = 1;
@@ -258,10 +297,13 @@ std::unique_ptr<Graph> Stream::end_recording() {
 }
 void Stream::abandon_recording() noexcept {
   void* graph = nullptr;
-  if (loaded().api.cuStreamEndCapture(stream_, &graph) == kSuccess && graph) loaded().api.cuGraphDestroy(graph);
+  if (loaded().api.cuStreamEndCapture(stream_, &graph) == kSuccess && graph)
+    loaded().api.cuGraphDestroy(graph);
 }
 void Stream::wait() { check(api().cuStreamSynchronize(stream_), "waiting for the device"); }
-void Stream::mark(int index) { check(api().cuEventRecord(events_[index], stream_), "marking a time"); }
+void Stream::mark(int index) {
+  check(api().cuEventRecord(events_[index], stream_), "marking a time");
+}
 double Stream::microseconds_between_marks() {
   check(api().cuEventSynchronize(events_[1]), "waiting for a mark");
   float milliseconds = 0;

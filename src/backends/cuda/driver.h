@@ -10,13 +10,13 @@
 #include "base/gpu.h"
 
 // NVIDIA's driver, libcuda.so.1, loaded when first needed. The part of its C interface that is used
-// is declared in driver_api.h: no header of the toolkit is needed to build, and a process that never
-// asks for a GPU never loads the driver.
+// is declared in driver_api.h: no header of the toolkit is needed to build, and a process that
+// never asks for a GPU never loads the driver.
 namespace vitrail::cuda {
 
 struct Api;
-/// The driver's functions; throws Error(resource) naming what was looked for when there is no driver
-/// or no device.
+/// The driver's functions; throws Error(resource) naming what was looked for when there is no
+/// driver or no device.
 const Api& api();
 /// Throws Error for a status other than success: resource when memory ran out, otherwise resource
 /// with the driver's name for it. After a sticky error (an illegal access, a lost device) the
@@ -154,8 +154,8 @@ class Stream {
   /// Waits for everything before.
   void wait();
   /// Time marks on the stream.
-  void mark(int index);                      ///< 0 or 1
-  double microseconds_between_marks();       ///< waits for mark 1
+  void mark(int index);                 ///< 0 or 1
+  double microseconds_between_marks();  ///< waits for mark 1
 
  private:
   std::shared_ptr<Device> device_;

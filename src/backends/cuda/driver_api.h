@@ -7,7 +7,8 @@
 // and numbers are those of cuda.h, which driver_api_test.cc compares where that header is present.
 namespace vitrail::cuda {
 
-constexpr int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kNoBinaryForGpu = 209, kInvalidImage = 200, kNotFound = 500;
+constexpr int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kNoBinaryForGpu = 209,
+              kInvalidImage = 200, kNotFound = 500;
 
 // CUdevice_attribute
 constexpr int kMultiprocessorCount = 16, kMajor = 75, kMinor = 76, kL2Bytes = 38, kSharedOptin = 97;

@@ -11,13 +11,19 @@
 #include <cuda.h>
 
 namespace vitrail::cuda {
-static_assert(sizeof(CUlaunchConfig) == sizeof(LaunchConfig) && offsetof(CUlaunchConfig, hStream) == offsetof(LaunchConfig, stream) &&
-              offsetof(CUlaunchConfig, attrs) == offsetof(LaunchConfig, attributes) && offsetof(CUlaunchConfig, numAttrs) == offsetof(LaunchConfig, attribute_count));
-static_assert(sizeof(CUlaunchAttribute) == sizeof(LaunchAttribute) && offsetof(CUlaunchAttribute, value) == offsetof(LaunchAttribute, value));
-static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY && kNoDevice == CUDA_ERROR_NO_DEVICE && kNoBinaryForGpu == CUDA_ERROR_NO_BINARY_FOR_GPU &&
+static_assert(sizeof(CUlaunchConfig) == sizeof(LaunchConfig) &&
+              offsetof(CUlaunchConfig, hStream) == offsetof(LaunchConfig, stream) &&
+              offsetof(CUlaunchConfig, attrs) == offsetof(LaunchConfig, attributes) &&
+              offsetof(CUlaunchConfig, numAttrs) == offsetof(LaunchConfig, attribute_count));
+static_assert(sizeof(CUlaunchAttribute) == sizeof(LaunchAttribute) &&
+              offsetof(CUlaunchAttribute, value) == offsetof(LaunchAttribute, value));
+static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY && kNoDevice == CUDA_ERROR_NO_DEVICE &&
+              kNoBinaryForGpu == CUDA_ERROR_NO_BINARY_FOR_GPU &&
               kInvalidImage == CUDA_ERROR_INVALID_IMAGE && kNotFound == CUDA_ERROR_NOT_FOUND);
-static_assert(kMultiprocessorCount == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT && kMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR &&
-              kMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR && kL2Bytes == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE &&
+static_assert(kMultiprocessorCount == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT &&
+              kMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR &&
+              kMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR &&
+              kL2Bytes == CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE &&
               kSharedOptin == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
 static_assert(kMaxDynamicShared == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
 static_assert(kClusterDimension == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION &&

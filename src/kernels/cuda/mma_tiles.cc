@@ -5,12 +5,15 @@
 
 namespace vitrail::cuda {
 namespace {
-constexpr GemmTile kTiles16[] = {{128, 128, 32, 2, 4, 4}, {128, 128, 64, 2, 4, 3}, {128, 64, 64, 4, 2, 3}, {64, 128, 64, 2, 4, 3},
-                                 {64, 64, 64, 2, 2, 4},   {64, 32, 64, 4, 1, 4},   {32, 64, 64, 2, 2, 4},  {32, 32, 64, 2, 2, 4},
-                                 {128, 32, 32, 4, 1, 3},  {16, 64, 128, 1, 4, 3},  {16, 32, 128, 1, 2, 4}, {256, 64, 32, 8, 1, 3},
-                                 {256, 32, 32, 8, 1, 3},  {256, 128, 32, 4, 2, 3}};
-constexpr GemmTile kTiles32[] = {{128, 64, 32, 4, 2, 3}, {64, 64, 32, 2, 2, 3}, {64, 32, 32, 4, 1, 4}, {32, 64, 32, 2, 2, 4},
-                                 {32, 32, 32, 2, 2, 4},  {16, 32, 32, 1, 2, 4}, {128, 32, 32, 4, 1, 3}};
+constexpr GemmTile kTiles16[] = {
+    {128, 128, 32, 2, 4, 4}, {128, 128, 64, 2, 4, 3}, {128, 64, 64, 4, 2, 3},
+    {64, 128, 64, 2, 4, 3},  {64, 64, 64, 2, 2, 4},   {64, 32, 64, 4, 1, 4},
+    {32, 64, 64, 2, 2, 4},   {32, 32, 64, 2, 2, 4},   {128, 32, 32, 4, 1, 3},
+    {16, 64, 128, 1, 4, 3},  {16, 32, 128, 1, 2, 4},  {256, 64, 32, 8, 1, 3},
+    {256, 32, 32, 8, 1, 3},  {256, 128, 32, 4, 2, 3}};
+constexpr GemmTile kTiles32[] = {
+    {128, 64, 32, 4, 2, 3}, {64, 64, 32, 2, 2, 3}, {64, 32, 32, 4, 1, 4}, {32, 64, 32, 2, 2, 4},
+    {32, 32, 32, 2, 2, 4},  {16, 32, 32, 1, 2, 4}, {128, 32, 32, 4, 1, 3}};
 
 std::vector<GemmTile> tiles_for(int element) {
   if (element == 2) return {std::begin(kTiles16), std::end(kTiles16)};
@@ -21,56 +24,73 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t GemmTile::shared_bytes(int element) const {
   const int64_t row_b = element == 4 ? bn + 8 : bn;
-  return std::max<int64_t>(stages * (int64_t{bm} * bk + bk * row_b) * element, int64_t{bm} * (bn + 4) * 4);
+  return std::max<int64_t>(stages * (int64_t{bm} * bk + bk * row_b) * element,
+                           int64_t{bm} * (bn + 4) * 4);
 }
 
 Tactic GemmTile::tactic() const {
-  return {{"bm", bm}, {"bn", bn}, {"bk", bk}, {"wm", wm}, {"wn", wn}, {"stages", stages}, {"split", split}};
+  return {{"bm", bm}, {"bn", bn},         {"bk", bk},      {"wm", wm},
+          {"wn", wn}, {"stages", stages}, {"split", split}};
 }
 
 GemmTile GemmTile::from(const Tactic& tactic, int element) {
   GemmTile tile = element == 2 ? GemmTile{64, 64, 64, 2, 2, 4} : GemmTile{64, 64, 32, 2, 2, 3};
   const auto take = [&](const char* key, int& value) {
-    if (const auto found = tactic.find(key); found != tactic.end()) value = static_cast<int>(found->second);
+    if (const auto found = tactic.find(key); found != tactic.end())
+      value = static_cast<int>(found->second);
   };
-  take("bm", tile.bm), take("bn", tile.bn), take("bk", tile.bk), take("wm", tile.wm), take("wn", tile.wn);
+  take("bm", tile.bm), take("bn", tile.bn), take("bk", tile.bk), take("wm", tile.wm),
+      take("wn", tile.wn);
   take("stages", tile.stages), take("split", tile.split);
   return tile;
 }
 
 namespace {
-// Cycles of blocks by tile, fitted to some 1300 timings on an H200 (docs/results/gpu_kernels.md): the pick
-// is 4 % slower than the best of the candidates in the geometric mean.
+// Cycles of blocks by tile, fitted to some 1300 timings on an H200 (docs/results/gpu_kernels.md):
+// the pick is 4 % slower than the best of the candidates in the geometric mean.
 struct Costs {
-  double macs;          ///< of a multiprocessor in a cycle
-  double shared_bytes;  ///< that its warps read in a cycle
-  double copied_bytes;  ///< that come in a cycle
-  double element;       ///< through the epilogue
-  double split_element; ///< times that for a sum over a cluster
+  double macs;           ///< of a multiprocessor in a cycle
+  double shared_bytes;   ///< that its warps read in a cycle
+  double copied_bytes;   ///< that come in a cycle
+  double element;        ///< through the epilogue
+  double split_element;  ///< times that for a sum over a cluster
   double block, start, step;
   double cluster, rank;
-  double overlap;       ///< of a resident block's work that others do not hide
-  double threads;       ///< of a multiprocessor, before registers run out
+  double overlap;  ///< of a resident block's work that others do not hide
+  double threads;  ///< of a multiprocessor, before registers run out
 };
 constexpr Costs kCosts16 = {736, 235, 131, 0.21, 2.2, 520, 104, 416, 2057, 569, 0.45, 433};
 constexpr Costs kCosts32 = {65, 65, 29, 0.08, 9.6, 220, 1680, 820, 680, 300, 0.79, 1536};
 
-double cycles(const GemmTile& t, int64_t m, int64_t n, int64_t k, int element, const GpuMachine& machine) {
+double cycles(const GemmTile& t, int64_t m, int64_t n, int64_t k, int element,
+              const GpuMachine& machine) {
   const Costs& cost = element == 2 ? kCosts16 : kCosts32;
   const auto own = static_cast<double>(ceil_div(ceil_div(std::max<int64_t>(k, 1), t.bk), t.split));
-  const int64_t per_sm = ceil_div(ceil_div(std::max<int64_t>(m, 1), t.bm) * ceil_div(n, t.bn) * t.split, machine.multiprocessors);
-  const int64_t resident = std::clamp<int64_t>(std::min<int64_t>(machine.shared_bytes / (t.shared_bytes(element) + 1024), static_cast<int64_t>(cost.threads) / t.threads()), 1, 8);
+  const int64_t per_sm =
+      ceil_div(ceil_div(std::max<int64_t>(m, 1), t.bm) * ceil_div(n, t.bn) * t.split,
+               machine.multiprocessors);
+  const int64_t resident =
+      std::clamp<int64_t>(std::min<int64_t>(machine.shared_bytes / (t.shared_bytes(element) + 1024),
+                                            static_cast<int64_t>(cost.threads) / t.threads()),
+                          1, 8);
   const double shared = static_cast<double>(t.bm * t.wn + t.bn * t.wm) * t.bk * element;
   const double copied = static_cast<double>(t.bm + t.bn) * t.bk * element;
-  const double busy = own * (std::max(static_cast<double>(t.bm * t.bn) * t.bk / cost.macs, shared / cost.shared_bytes) + copied / cost.copied_bytes) +
-                      cost.element * t.bm * t.bn / t.split * (t.split > 1 ? cost.split_element : 1) + cost.block;
-  const double idle = cost.start + cost.step * own + (t.split > 1 ? cost.cluster + cost.rank * t.split : 0);
+  const double busy =
+      own * (std::max(static_cast<double>(t.bm * t.bn) * t.bk / cost.macs,
+                      shared / cost.shared_bytes) +
+             copied / cost.copied_bytes) +
+      cost.element * t.bm * t.bn / t.split * (t.split > 1 ? cost.split_element : 1) + cost.block;
+  const double idle =
+      cost.start + cost.step * own + (t.split > 1 ? cost.cluster + cost.rank * t.split : 0);
   const auto waves = static_cast<double>(ceil_div(per_sm, resident));
-  return std::max(static_cast<double>(per_sm) * busy, waves * (busy + idle) + static_cast<double>(std::min(resident, per_sm) - 1) * busy * cost.overlap);
+  return std::max(static_cast<double>(per_sm) * busy,
+                  waves * (busy + idle) +
+                      static_cast<double>(std::min(resident, per_sm) - 1) * busy * cost.overlap);
 }
 }  // namespace
 
-std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, const GpuMachine& machine) {
+std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element,
+                                 const GpuMachine& machine) {
   struct Candidate {
     double cycles;
     GemmTile tile;
@@ -85,7 +105,8 @@ std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, c
       found.push_back({cycles(tile, m, n, k, element, machine), tile});
     }
   }
-  std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.cycles < b.cycles; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.cycles < b.cycles; });
   constexpr size_t kMost = 12;
   if (found.size() > kMost) found.resize(kMost);
   std::vector<Tactic> out;
@@ -93,18 +114,24 @@ std::vector<Tactic> gemm_tactics(int64_t m, int64_t n, int64_t k, int element, c
   return out;
 }
 
-void add_gemm(SourceText& text, const Problem& problem, const GemmTile& tile, const GemmShape& s, const std::string& rows) {
+void add_gemm(SourceText& text, const Problem& problem, const GemmTile& tile, const GemmShape& s,
+              const std::string& rows) {
   text.tail(tail_width(problem));
   text.add(std::string(device_header("gemm_mma.cuh")));
-  text.add(fmt::format("struct Cfg {{\n  typedef {} T;\n  typedef {} TA;\n  typedef ::Rows Rows;\n  typedef ::Cols Cols;\n"
-                       "  static constexpr int BM = {}, BN = {}, BK = {}, WM = {}, WN = {}, STAGES = {}, SPLIT = {}, VA = {}, VB = {},\n"
-                       "    N = {}, NB = {}, K = {}, PASSES = {};\n  static constexpr bool CONSTANT = {};\n}};\n",
-                       c_type(s.dtype), c_type(problem.inputs[0].dtype), tile.bm, tile.bn, tile.bk, tile.wm, tile.wn, tile.stages, tile.split, s.va, s.vb, s.n, s.nb,
-                       s.k, s.passes, s.constant ? "true" : "false"));
+  text.add(fmt::format(
+      "struct Cfg {{\n  typedef {} T;\n  typedef {} TA;\n  typedef ::Rows Rows;\n  typedef ::Cols "
+      "Cols;\n"
+      "  static constexpr int BM = {}, BN = {}, BK = {}, WM = {}, WN = {}, STAGES = {}, SPLIT = "
+      "{}, VA = {}, VB = {},\n"
+      "    N = {}, NB = {}, K = {}, PASSES = {};\n  static constexpr bool CONSTANT = {};\n}};\n",
+      c_type(s.dtype), c_type(problem.inputs[0].dtype), tile.bm, tile.bn, tile.bk, tile.wm, tile.wn,
+      tile.stages, tile.split, s.va, s.vb, s.n, s.nb, s.k, s.passes,
+      s.constant ? "true" : "false"));
   text.entry("gemm", tile.threads(), fmt::format("  Gemm<Cfg>::run(a, {});\n", rows), 1);
 }
 
-GpuLaunch gemm_launch(const GemmTile& tile, const GemmShape& s, const Expr& rows, const Expr& batch) {
+GpuLaunch gemm_launch(const GemmTile& tile, const GemmShape& s, const Expr& rows,
+                      const Expr& batch) {
   return {.entry = "gemm",
           .grid = {ceildiv(rows, tile.bm) * batch * (ceil_div(s.n, tile.bn) * tile.split), 1, 1},
           .threads = tile.threads(),

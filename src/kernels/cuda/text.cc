@@ -33,27 +33,41 @@ bool is_multiple(const Expr& e, int64_t of) {
 }  // namespace
 
 std::string_view device_header(std::string_view name) {
-  const auto found = std::find_if(std::begin(kHeaders), std::end(kHeaders), [&](const Header& h) { return h.name == name; });
+  const auto found = std::find_if(std::begin(kHeaders), std::end(kHeaders),
+                                  [&](const Header& h) { return h.name == name; });
   require(found != std::end(kHeaders), Code::internal, "no device header '{}'", name);
   return found->text;
 }
 
 const char* c_type(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "float";
-    case DType::f64: return "double";
-    case DType::f16: return "f16";
-    case DType::bf16: return "bf16";
-    case DType::i8: return "signed char";
-    case DType::i16: return "short";
-    case DType::i32: return "int";
-    case DType::i64: return "long long";
+    case DType::f32:
+      return "float";
+    case DType::f64:
+      return "double";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
+    case DType::i8:
+      return "signed char";
+    case DType::i16:
+      return "short";
+    case DType::i32:
+      return "int";
+    case DType::i64:
+      return "long long";
     case DType::u8:
-    case DType::boolean: return "unsigned char";
-    case DType::u16: return "unsigned short";
-    case DType::u32: return "unsigned int";
-    case DType::u64: return "unsigned long long";
-    default: fail(Code::internal, "no device type for {}", name_of(dtype));
+    case DType::boolean:
+      return "unsigned char";
+    case DType::u16:
+      return "unsigned short";
+    case DType::u32:
+      return "unsigned int";
+    case DType::u64:
+      return "unsigned long long";
+    default:
+      fail(Code::internal, "no device type for {}", name_of(dtype));
   }
 }
 
@@ -82,13 +96,15 @@ int tail_width(const Problem& problem, int most_bytes) {
   for (size_t i = 0; i < problem.outputs.size(); ++i)
     width = std::min(width, vector_width(problem, true, i, most_bytes));
   for (size_t i = static_cast<size_t>(problem.epilogue_inputs); i < problem.inputs.size(); ++i)
-    if (limits(problem.inputs[i])) width = std::min(width, vector_width(problem, false, i, most_bytes));
+    if (limits(problem.inputs[i]))
+      width = std::min(width, vector_width(problem, false, i, most_bytes));
   return width;
 }
 
 std::string SourceText::number(const Expr& e) {
   if (e.is_constant()) {
-    require(e.constant() <= INT32_MAX && e.constant() >= INT32_MIN, Code::unsupported, "an extent or stride of {} on the GPU: at most 2^31 - 1", e.constant());
+    require(e.constant() <= INT32_MAX && e.constant() >= INT32_MIN, Code::unsupported,
+            "an extent or stride of {} on the GPU: at most 2^31 - 1", e.constant());
     return std::to_string(e.constant());
   }
   auto found = std::find(numbers_.begin(), numbers_.end(), e);
@@ -96,7 +112,8 @@ std::string SourceText::number(const Expr& e) {
   return fmt::format("a.n{}", found - numbers_.begin());
 }
 
-std::string SourceText::offset(const Operand& operand, size_t first, size_t last, const std::string& linear) {
+std::string SourceText::offset(const Operand& operand, size_t first, size_t last,
+                               const std::string& linear) {
   struct Group {
     Expr dim, stride;
   };
@@ -112,7 +129,8 @@ std::string SourceText::offset(const Operand& operand, size_t first, size_t last
   for (size_t i = 0; i < groups.size(); ++i) {
     const bool outermost = i + 1 == groups.size();
     if (!groups[i].stride.is(0)) {
-      const std::string index = outermost ? rest : fmt::format("({} % {})", rest, number(groups[i].dim));
+      const std::string index =
+          outermost ? rest : fmt::format("({} % {})", rest, number(groups[i].dim));
       out += fmt::format("{}{} * {}", out.empty() ? "" : " + ", index, number(groups[i].stride));
     }
     if (!outermost) rest = fmt::format("({} / {})", rest, number(groups[i].dim));
@@ -121,7 +139,8 @@ std::string SourceText::offset(const Operand& operand, size_t first, size_t last
 }
 
 void SourceText::include(std::string_view name) {
-  if (std::find(includes_.begin(), includes_.end(), name) == includes_.end()) includes_.emplace_back(name);
+  if (std::find(includes_.begin(), includes_.end(), name) == includes_.end())
+    includes_.emplace_back(name);
 }
 
 std::string program_text(const PointwiseProgram& program, const std::string& prefix, bool narrow) {
@@ -132,19 +151,37 @@ std::string program_text(const PointwiseProgram& program, const std::string& pre
     const std::string a = reg(in.a), b = reg(in.b), imm = literal(in.imm);
     std::string value;
     switch (in.op) {
-      case Pointwise::add: value = a + " + " + b; break;
-      case Pointwise::sub: value = a + " - " + b; break;
-      case Pointwise::mul: value = a + " * " + b; break;
-      case Pointwise::div: value = a + " / " + b; break;
-      case Pointwise::neg: value = "-" + a; break;
-      case Pointwise::constant: value = imm; break;
-      case Pointwise::gelu: value = fmt::format("vt_gelu{}({})", narrow ? "_half" : "", a); break;
+      case Pointwise::add:
+        value = a + " + " + b;
+        break;
+      case Pointwise::sub:
+        value = a + " - " + b;
+        break;
+      case Pointwise::mul:
+        value = a + " * " + b;
+        break;
+      case Pointwise::div:
+        value = a + " / " + b;
+        break;
+      case Pointwise::neg:
+        value = "-" + a;
+        break;
+      case Pointwise::constant:
+        value = imm;
+        break;
+      case Pointwise::gelu:
+        value = fmt::format("vt_gelu{}({})", narrow ? "_half" : "", a);
+        break;
       case Pointwise::swish:
-      case Pointwise::leaky_relu: value = fmt::format("vt_{}({}, {})", name_of(in.op), a, imm); break;
+      case Pointwise::leaky_relu:
+        value = fmt::format("vt_{}({}, {})", name_of(in.op), a, imm);
+        break;
       default:
-        value = arity_of(in.op) == 2 ? fmt::format("vt_{}({}, {})", name_of(in.op), a, b) : fmt::format("vt_{}({})", name_of(in.op), a);
+        value = arity_of(in.op) == 2 ? fmt::format("vt_{}({}, {})", name_of(in.op), a, b)
+                                     : fmt::format("vt_{}({})", name_of(in.op), a);
     }
-    out += fmt::format("    const float {} = {};\n", reg(program.inputs + static_cast<int>(i)), value);
+    out +=
+        fmt::format("    const float {} = {};\n", reg(program.inputs + static_cast<int>(i)), value);
   }
   return out;
 }
@@ -154,16 +191,20 @@ void SourceText::tail(int width) {
   const auto first = static_cast<size_t>(p.epilogue_inputs);
   std::string text = fmt::format(
       "struct Tail {{\n  static constexpr int V = {};\n"
-      "  template <int V> static __device__ __forceinline__ void finish(const Args& a, int row, int col, float (&x)[V]) {{\n",
+      "  template <int V> static __device__ __forceinline__ void finish(const Args& a, int row, "
+      "int col, float (&x)[V]) {{\n",
       width);
-  const auto transfer = [&](const Operand& o, const std::string& name, const std::string& reg, bool store) {
+  const auto transfer = [&](const Operand& o, const std::string& name, const std::string& reg,
+                            bool store) {
     const std::string base = fmt::format("a.{} + {}", name, row_offset(o, "row"));
     const bool repeats = o.dims.back().is(1) ? false : o.strides.back().is(0);
     if (repeats) return fmt::format("    vt_fill<V>(vt_float(*({})), {});\n", base, reg);
     const char* what = store ? "store" : "load";
-    if (o.strides.back().is(1) || o.dims.back().is(1)) return fmt::format("    vt_{}<V>({} + col, {});\n", what, base, reg);
+    if (o.strides.back().is(1) || o.dims.back().is(1))
+      return fmt::format("    vt_{}<V>({} + col, {});\n", what, base, reg);
     const std::string stride = number(o.strides.back());
-    return fmt::format("    vt_{}_strided<V>({} + col * {}, {}, {});\n", what, base, stride, stride, reg);
+    return fmt::format("    vt_{}_strided<V>({} + col * {}, {}, {});\n", what, base, stride, stride,
+                       reg);
   };
   for (size_t i = first; i < p.inputs.size(); ++i) {
     text += fmt::format("    float e{}[V];\n", i);
@@ -171,32 +212,40 @@ void SourceText::tail(int width) {
   }
   for (size_t i = 0; i < p.outputs.size(); ++i) text += fmt::format("    float y{}[V];\n", i);
   text += "#pragma unroll\n    for (int v = 0; v < V; ++v) {\n    const float r0 = x[v];\n";
-  for (size_t i = first; i < p.inputs.size(); ++i) text += fmt::format("    const float r{} = e{}[v];\n", i - first + 1, i);
-  const bool narrow = std::all_of(p.outputs.begin(), p.outputs.end(), [](const Operand& o) { return size_of(o.dtype) == 2; });
+  for (size_t i = first; i < p.inputs.size(); ++i)
+    text += fmt::format("    const float r{} = e{}[v];\n", i - first + 1, i);
+  const bool narrow = std::all_of(p.outputs.begin(), p.outputs.end(),
+                                  [](const Operand& o) { return size_of(o.dtype) == 2; });
   text += program_text(p.epilogue, "r", narrow);
-  for (size_t i = 0; i < p.outputs.size(); ++i) text += fmt::format("    y{}[v] = r{};\n", i, p.epilogue.results[i]);
+  for (size_t i = 0; i < p.outputs.size(); ++i)
+    text += fmt::format("    y{}[v] = r{};\n", i, p.epilogue.results[i]);
   text += "    }\n";
   for (size_t i = 0; i < p.outputs.size(); ++i)
     text += transfer(p.outputs[i], fmt::format("out{}", i), fmt::format("y{}", i), true);
   add(text + "  }\n};\n");
 }
 
-void SourceText::entry(const std::string& name, int threads, const std::string& body, int blocks_per_sm) {
+void SourceText::entry(const std::string& name, int threads, const std::string& body,
+                       int blocks_per_sm) {
   std::string parameters, members;
-  const auto operands = [&](const std::vector<Operand>& list, const char* prefix, const char* qualifier) {
+  const auto operands = [&](const std::vector<Operand>& list, const char* prefix,
+                            const char* qualifier) {
     for (size_t i = 0; i < list.size(); ++i) {
-      // Only constants: __restrict__ makes plain loads non-coherent ones, which a launch that starts
-      // before its predecessor has ended must not use on what that one writes.
-      parameters += fmt::format("{}{}* {}{}{}, ", qualifier, c_type(list[i].dtype), list[i].constant ? "__restrict__ " : "", prefix, i);
+      // Only constants: __restrict__ makes plain loads non-coherent ones, which a launch that
+      // starts before its predecessor has ended must not use on what that one writes.
+      parameters += fmt::format("{}{}* {}{}{}, ", qualifier, c_type(list[i].dtype),
+                                list[i].constant ? "__restrict__ " : "", prefix, i);
       members += fmt::format("{}{}, ", prefix, i);
     }
   };
   operands(problem_.inputs, "in", "const ");
   operands(problem_.outputs, "out", "");
-  const std::string bounds = blocks_per_sm > 0 ? fmt::format("{}, {}", threads, blocks_per_sm) : std::to_string(threads);
+  const std::string bounds =
+      blocks_per_sm > 0 ? fmt::format("{}, {}", threads, blocks_per_sm) : std::to_string(threads);
   // The numbers are known when the source is finished: NUMBERS and MEMBERS are macros by then.
   entries_ += fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__({}) {}({}char* workspace, int* counters VT_NUMBERS) {{\n"
+      "extern \"C\" __global__ void __launch_bounds__({}) {}({}char* workspace, int* counters "
+      "VT_NUMBERS) {{\n"
       "  const Args a{{{}workspace, counters VT_MEMBERS}};\n{}}}\n",
       bounds, name, parameters, members, body);
 }
@@ -206,7 +255,8 @@ GpuCode SourceText::finish(std::vector<GpuLaunch> launches, Expr workspace_bytes
   code.source = std::string(device_header("common.cuh"));
   for (const std::string& name : includes_) code.source += device_header(name);
   code.source += "struct Args {\n";
-  const auto operands = [&](const std::vector<Operand>& list, const char* prefix, const char* qualifier) {
+  const auto operands = [&](const std::vector<Operand>& list, const char* prefix,
+                            const char* qualifier) {
     for (size_t i = 0; i < list.size(); ++i)
       code.source += fmt::format("  {}{}* {}{};\n", qualifier, c_type(list[i].dtype), prefix, i);
   };
@@ -219,7 +269,8 @@ GpuCode SourceText::finish(std::vector<GpuLaunch> launches, Expr workspace_bytes
     parameters += fmt::format(", long long n{}", i);
     members += fmt::format(", (int)n{}", i);
   }
-  code.source += fmt::format("}};\n#define VT_NUMBERS {}\n#define VT_MEMBERS {}\n", parameters, members);
+  code.source +=
+      fmt::format("}};\n#define VT_NUMBERS {}\n#define VT_MEMBERS {}\n", parameters, members);
   code.source += body_ + entries_;
   for (GpuLaunch& launch : launches) launch.numbers = numbers_;
   code.launches = std::move(launches);

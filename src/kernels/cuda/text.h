@@ -16,8 +16,8 @@ const char* c_type(DType dtype);
 std::string literal(double value);
 
 /// Elements that one access to an operand may take along its last axis: the most of 1, 2, 4, .. 16
-/// bytes for which the last stride is 1 and every other stride and the operand's base are multiples.
-/// Extents need not be: tails are the caller's. Bases are known from the problem's ints
+/// bytes for which the last stride is 1 and every other stride and the operand's base are
+/// multiples. Extents need not be: tails are the caller's. Bases are known from the problem's ints
 /// "align_in<i>" and "align_out<i>" (bytes; absent: one element), packed constants have 16.
 int vector_width(const Problem& problem, bool output, size_t index, int most_bytes = 16);
 /// The same over the first output and, with `epilogue`, everything the epilogue reads and writes
@@ -62,8 +62,10 @@ class SourceText {
 };
 
 /// Statements that compute a pointwise program: register i is `<prefix><i>`, those of inputs exist.
-/// `narrow`: its results are rounded to 16 bits, so that cheaper instructions do (end of common.cuh).
-std::string program_text(const PointwiseProgram& program, const std::string& prefix, bool narrow = false);
+/// `narrow`: its results are rounded to 16 bits, so that cheaper instructions do (end of
+/// common.cuh).
+std::string program_text(const PointwiseProgram& program, const std::string& prefix,
+                         bool narrow = false);
 
 /// All leading extents of an operand multiplied: the rows of its last axis.
 Expr rows_of(const Operand& operand);

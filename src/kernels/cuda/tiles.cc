@@ -6,10 +6,13 @@
 namespace vitrail::cuda {
 namespace {
 //                                     BM   BN  BK WM WN SL ST
-const std::vector<Tile> kTiles16 = {{128, 128, 32, 2, 4, 1, 4}, {128, 64, 32, 4, 2, 1, 4}, {64, 64, 64, 2, 2, 1, 4}, {32, 64, 64, 1, 2, 2, 4},
-                                    {32, 32, 64, 1, 1, 4, 4},   {16, 32, 128, 1, 1, 4, 4}, {128, 32, 32, 4, 1, 1, 4}};
-const std::vector<Tile> kTiles32 = {{128, 64, 16, 4, 2, 1, 4}, {64, 64, 32, 2, 2, 1, 3}, {32, 64, 32, 1, 2, 2, 3},
-                                    {32, 32, 32, 1, 1, 4, 3},  {16, 32, 64, 1, 1, 4, 3}, {128, 32, 16, 4, 1, 1, 4}};
+const std::vector<Tile> kTiles16 = {{128, 128, 32, 2, 4, 1, 4}, {128, 64, 32, 4, 2, 1, 4},
+                                    {64, 64, 64, 2, 2, 1, 4},   {32, 64, 64, 1, 2, 2, 4},
+                                    {32, 32, 64, 1, 1, 4, 4},   {16, 32, 128, 1, 1, 4, 4},
+                                    {128, 32, 32, 4, 1, 1, 4}};
+const std::vector<Tile> kTiles32 = {{128, 64, 16, 4, 2, 1, 4}, {64, 64, 32, 2, 2, 1, 3},
+                                    {32, 64, 32, 1, 2, 2, 3},  {32, 32, 32, 1, 1, 4, 3},
+                                    {16, 32, 64, 1, 1, 4, 3},  {128, 32, 16, 4, 1, 1, 4}};
 }  // namespace
 
 int64_t Tile::shared_bytes(DType type) const {
@@ -20,10 +23,13 @@ int64_t Tile::shared_bytes(DType type) const {
 
 const std::vector<Tile>& tiles_of(DType type) { return size_of(type) == 2 ? kTiles16 : kTiles32; }
 
-std::vector<Tactic> tile_tactics(DType type, int64_t m, int64_t n, int64_t batch, const GpuMachine& machine) {
+std::vector<Tactic> tile_tactics(DType type, int64_t m, int64_t n, int64_t batch,
+                                 const GpuMachine& machine) {
   const std::vector<Tile>& tiles = tiles_of(type);
   const auto usable = [&](size_t i) { return tiles[i].shared_bytes(type) <= machine.shared_bytes; };
-  const auto blocks = [&](const Tile& t) { return batch * ((m + t.bm - 1) / t.bm) * ((n + t.bn - 1) / t.bn); };
+  const auto blocks = [&](const Tile& t) {
+    return batch * ((m + t.bm - 1) / t.bm) * ((n + t.bn - 1) / t.bn);
+  };
   const size_t narrow = tiles.size() - 1;  // for n of at most 32
   size_t best = tiles.size() - 3;
   if (m <= 16) {
@@ -46,26 +52,36 @@ std::vector<Tactic> tile_tactics(DType type, int64_t m, int64_t n, int64_t batch
 Tile tile_of(const Tactic& tactic, DType type) {
   const std::vector<Tile>& tiles = tiles_of(type);
   const auto found = tactic.find("tile");
-  const int64_t index = found == tactic.end() ? static_cast<int64_t>(tiles.size()) - 3 : found->second;
+  const int64_t index =
+      found == tactic.end() ? static_cast<int64_t>(tiles.size()) - 3 : found->second;
   return tiles.at(static_cast<size_t>(index));
 }
 
-std::string tile_members(const Problem& problem, const Tile& t, bool a16, bool b16, bool rows_first, bool b_constant) {
+std::string tile_members(const Problem& problem, const Tile& t, bool a16, bool b16, bool rows_first,
+                         bool b_constant) {
   return fmt::format(
       "  typedef {} T;\n"
       "  static constexpr int BM = {}, BN = {}, BK = {}, WM = {}, WN = {}, SL = {}, ST = {};\n"
       "  static constexpr bool A16 = {}, B16 = {}, ROWS_FIRST = {}, B_CONSTANT = {}, TF32 = {};\n",
-      c_type(compute_type(problem)), t.bm, t.bn, t.bk, t.wm, t.wn, t.sl, t.st, a16, b16, rows_first, b_constant, problem.integer("tf32", 0) != 0);
+      c_type(compute_type(problem)), t.bm, t.bn, t.bk, t.wm, t.wn, t.sl, t.st, a16, b16, rows_first,
+      b_constant, problem.integer("tf32", 0) != 0);
 }
 
-void add_tile_entry(SourceText& text, const Tile& tile, const Expr& cols, const std::string& prologue) {
+void add_tile_entry(SourceText& text, const Tile& tile, const Expr& cols,
+                    const std::string& prologue) {
   const std::string columns = text.number(ceildiv(cols, tile.bn));
   text.entry("tile", tile.threads(),
-             prologue + fmt::format("  VtGemm<P, Tail> gemm;\n  gemm.run(a, (int)blockIdx.x / {} * {}, (int)blockIdx.x % {} * {});\n", columns, tile.bm, columns, tile.bn));
+             prologue + fmt::format("  VtGemm<P, Tail> gemm;\n  gemm.run(a, (int)blockIdx.x / {} * "
+                                    "{}, (int)blockIdx.x % {} * {});\n",
+                                    columns, tile.bm, columns, tile.bn));
 }
 
-GpuLaunch tile_launch(const Tile& tile, DType type, const Expr& rows, const Expr& cols, const Expr& batch) {
-  return {.entry = "tile", .grid = {ceildiv(rows, tile.bm) * ceildiv(cols, tile.bn), batch, 1}, .threads = tile.threads(), .shared_bytes = tile.shared_bytes(type)};
+GpuLaunch tile_launch(const Tile& tile, DType type, const Expr& rows, const Expr& cols,
+                      const Expr& batch) {
+  return {.entry = "tile",
+          .grid = {ceildiv(rows, tile.bm) * ceildiv(cols, tile.bn), batch, 1},
+          .threads = tile.threads(),
+          .shared_bytes = tile.shared_bytes(type)};
 }
 
 }  // namespace vitrail::cuda

@@ -19,15 +19,19 @@ struct Tile {
 const std::vector<Tile>& tiles_of(DType type);
 /// Tactics for a product of m x n x k, `batch` times: the largest tile that still gives every
 /// multiprocessor a block, then its neighbours.
-std::vector<Tactic> tile_tactics(DType type, int64_t m, int64_t n, int64_t batch, const GpuMachine& machine);
+std::vector<Tactic> tile_tactics(DType type, int64_t m, int64_t n, int64_t batch,
+                                 const GpuMachine& machine);
 Tile tile_of(const Tactic& tactic, DType type);
 
 /// The type that products are computed in: B's.
 inline DType compute_type(const Problem& problem) { return problem.inputs[1].dtype; }
 /// `struct P`'s fixed members: type, tile and how operands are read.
-std::string tile_members(const Problem& problem, const Tile& tile, bool a16, bool b16, bool rows_first, bool b_constant);
+std::string tile_members(const Problem& problem, const Tile& tile, bool a16, bool b16,
+                         bool rows_first, bool b_constant);
 /// Adds the entry "tile": blocks of x run over column tiles first, `prologue` may use blockIdx.y.
-void add_tile_entry(SourceText& text, const Tile& tile, const Expr& cols, const std::string& prologue = {});
-GpuLaunch tile_launch(const Tile& tile, DType type, const Expr& rows, const Expr& cols, const Expr& batch);
+void add_tile_entry(SourceText& text, const Tile& tile, const Expr& cols,
+                    const std::string& prologue = {});
+GpuLaunch tile_launch(const Tile& tile, DType type, const Expr& rows, const Expr& cols,
+                      const Expr& batch);
 
 }  // namespace vitrail::cuda

@@ -11,10 +11,14 @@ using cuda::GemmShape;
 using cuda::GemmTile;
 using cuda::SourceText;
 
-int element_of(const Problem& problem) { return static_cast<int>(size_of(problem.inputs[0].dtype)); }
+int element_of(const Problem& problem) {
+  return static_cast<int>(size_of(problem.inputs[0].dtype));
+}
 
 /// Elements of one asynchronous copy, at most 16 bytes; 4 bytes at least except element by element.
-int copy_width(const Problem& problem, size_t index) { return cuda::vector_width(problem, false, index); }
+int copy_width(const Problem& problem, size_t index) {
+  return cuda::vector_width(problem, false, index);
+}
 
 Refusal accepts(const Problem& problem, const GpuMachine&) {
   if (problem.inputs.size() < 2 || problem.outputs.empty()) return "gemm needs A, B and an output";
@@ -24,7 +28,8 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   const Shape& out = problem.outputs[0].dims;
   const size_t rank = out.size();
   if (rank < 2 || a.dims.size() != rank) return "A has another rank than the output";
-  if (a.dtype != b.dtype) return fmt::format("A is {} and B is {}", name_of(a.dtype), name_of(b.dtype));
+  if (a.dtype != b.dtype)
+    return fmt::format("A is {} and B is {}", name_of(a.dtype), name_of(b.dtype));
   if (a.constant) return "A is a constant";
   if (b.dims.size() != (b.constant ? 2 : rank)) return "B has another rank";
   if (!a.dims.back().is_constant() || !out.back().is_constant()) return "k or n is not constant";
@@ -37,14 +42,15 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
     for (size_t d = 0; d + 2 < rank; ++d)
       if (b.dims[d] != out[d]) return "B and the output differ in extents";
   }
-  if (b.dims[b.dims.size() - 2] != a.dims.back() || b.dims.back() != out.back()) return "extents of A, B and the output do not match";
+  if (b.dims[b.dims.size() - 2] != a.dims.back() || b.dims.back() != out.back())
+    return "extents of A, B and the output do not match";
   return {};
 }
 
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Dims& out = problem.outputs[0].dims;
-  return cuda::gemm_tactics(element_count(out) / std::max<int64_t>(out.back(), 1), out.back(), problem.inputs[0].dims.back(),
-                            element_of(*problem.problem), machine);
+  return cuda::gemm_tactics(element_count(out) / std::max<int64_t>(out.back(), 1), out.back(),
+                            problem.inputs[0].dims.back(), element_of(*problem.problem), machine);
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
@@ -57,7 +63,8 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   shape.n = problem.outputs[0].dims.back().constant();
   shape.k = a.dims.back().constant();
   shape.constant = b.constant;
-  shape.nb = b.constant ? (shape.n + cuda::kGemmPad - 1) / cuda::kGemmPad * cuda::kGemmPad : shape.n;
+  shape.nb =
+      b.constant ? (shape.n + cuda::kGemmPad - 1) / cuda::kGemmPad * cuda::kGemmPad : shape.n;
   shape.va = copy_width(problem, 0);
   shape.vb = b.constant ? 16 / element : copy_width(problem, 1);
   shape.passes = problem.integer("tf32", 0) != 0 ? 1 : 3;
@@ -78,8 +85,10 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
 )",
                        t, text.row_offset(a, "m"), shape.k, shape.va));
   const std::string start = b.constant ? "0" : text.offset(b, 0, rank - 2, "batch");
-  text.add(fmt::format("struct Cols {{\n  static __device__ __forceinline__ const {}* row(const Args& a, int batch, int k) {{ return a.in1 + {} + k * {}; }}\n}};\n",
-                       t, start, b.constant ? std::to_string(shape.nb) : text.number(b.strides[rank - 2])));
+  text.add(fmt::format(
+      "struct Cols {{\n  static __device__ __forceinline__ const {}* row(const Args& a, int batch, "
+      "int k) {{ return a.in1 + {} + k * {}; }}\n}};\n",
+      t, start, b.constant ? std::to_string(shape.nb) : text.number(b.strides[rank - 2])));
   Expr rows = cuda::rows_of(problem.outputs[0]), batch = 1;
   if (!b.constant) {
     rows = problem.outputs[0].dims[rank - 2];
@@ -97,6 +106,11 @@ Tensor pack(const Problem&, size_t index, const Tensor& dense) {
 }  // namespace
 
 extern const GpuKernel gemm_cuda_mma;
-const GpuKernel gemm_cuda_mma{.name = "gemm_cuda_mma", .family = "gemm", .accepts = accepts, .tactics = tactics, .generate = generate, .pack = pack};
+const GpuKernel gemm_cuda_mma{.name = "gemm_cuda_mma",
+                              .family = "gemm",
+                              .accepts = accepts,
+                              .tactics = tactics,
+                              .generate = generate,
+                              .pack = pack};
 
 }  // namespace vitrail

@@ -34,7 +34,7 @@ struct BlockOut {
   const EpilogueCode* code;
   const TileOperand* operands;
   const TileOutput* outputs;
-  float* tile;  ///< kTileFloats floats, then the epilogue's scratch
+  float* tile;         ///< kTileFloats floats, then the epilogue's scratch
   const float* start;  ///< what the sums start from, readable to whole panels; null: zero
   int64_t start_row;
 };
@@ -187,8 +187,8 @@ constexpr Micro kWide[kWideRows] = {micro<1, 4>, micro<2, 4>, micro<3, 4>};
 
 /// m rows by n columns of the product; `b` is the panel of the first column, panels `panel` floats
 /// apart. `out` describes the block's first element. `tile`: kMaxTile floats and the epilogue's
-/// scratch for a tile of that size. `start`: rows that the sums start from, `start_row` floats apart,
-/// readable to whole panels.
+/// scratch for a tile of that size. `start`: rows that the sums start from, `start_row` floats
+/// apart, readable to whole panels.
 void matrix_block(RowsA a, int64_t m, const float* b, int64_t panel, int64_t n,
                   const EpilogueCode& code, const TileOperand* operands, const TileOutput* outputs,
                   float* tile, const float* start = nullptr, int64_t start_row = 0) {

@@ -95,7 +95,8 @@ void inverted_run(const BoundProblem&, const Launch& launch, const KernelArgs& a
     const float* rows[InvertedState::kMostRows];
     for (int64_t r = 0; r < s.kh; ++r) rows[r] = slot(first + r);
     if (next >= 0 && next < s.h) {  // while the window is applied, which needs no memory
-      const int64_t begin = left < 0 ? 0 : left, end = left + s.hidden_w < s.w ? left + s.hidden_w : s.w;
+      const int64_t begin = left < 0 ? 0 : left,
+                    end = left + s.hidden_w < s.w ? left + s.hidden_w : s.w;
       touch_row(from + next * s.x.h + begin * s.x.w, (end - begin) * s.x.w);
     }
     window_row(window, rows, weight, bias, cols, middle, s.activation2, s.imm2);

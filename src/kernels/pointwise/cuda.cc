@@ -13,7 +13,9 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 }
 
 // threads: of a block.
-std::vector<Tactic> tactics(const BoundProblem&, const GpuMachine&) { return {{{"threads", 256}}, {{"threads", 128}}}; }
+std::vector<Tactic> tactics(const BoundProblem&, const GpuMachine&) {
+  return {{{"threads", 256}}, {{"threads", 128}}};
+}
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
   SourceText text(problem);
@@ -29,21 +31,30 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   const std::string base = fmt::format("a.in0 + {}", text.row_offset(x, "row"));
   const std::string stride = text.number(x.strides.back());
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int item = blockIdx.x * {} + threadIdx.x;\n  if (item >= {}) return;\n"
+      "  vt_trigger();\n  const int item = blockIdx.x * {} + threadIdx.x;\n  if (item >= {}) "
+      "return;\n"
       "  const int row = item / {}, col = item % {} * {};\n  vt_wait();\n  float x[{}];\n",
       threads, text.number(items), text.number(chunks), text.number(chunks), width, width);
-  body += row ? fmt::format("  if (col + {0} <= {1}) vt_load<{0}>({2} + col, x);\n  else\n", width, cols, base) : std::string();
+  body += row ? fmt::format("  if (col + {0} <= {1}) vt_load<{0}>({2} + col, x);\n  else\n", width,
+                            cols, base)
+              : std::string();
   body += fmt::format(
-      "  for (int i = 0; i < {}; ++i) x[i] = col + i < {} ? vt_float(({})[(col + i) * {}]) : 0.0f;\n"
+      "  for (int i = 0; i < {}; ++i) x[i] = col + i < {} ? vt_float(({})[(col + i) * {}]) : "
+      "0.0f;\n"
       "  vt_finish<Tail>(a, row, col, {}, x);\n",
       width, cols, base, stride, cols);
   text.entry("pointwise", threads, body);
-  return text.finish({{.entry = "pointwise", .grid = {ceildiv(items, threads), 1, 1}, .threads = threads}});
+  return text.finish(
+      {{.entry = "pointwise", .grid = {ceildiv(items, threads), 1, 1}, .threads = threads}});
 }
 
 }  // namespace
 
 extern const GpuKernel pointwise_cuda;
-const GpuKernel pointwise_cuda{.name = "pointwise_cuda", .family = "pointwise", .accepts = accepts, .tactics = tactics, .generate = generate};
+const GpuKernel pointwise_cuda{.name = "pointwise_cuda",
+                               .family = "pointwise",
+                               .accepts = accepts,
+                               .tactics = tactics,
+                               .generate = generate};
 
 }  // namespace vitrail

@@ -8,8 +8,8 @@
 namespace vitrail {
 namespace {
 
-/// Columns [left, left + count) of an image of w columns: how many lie before it, and the first that
-/// lies behind it, both counted from `left`.
+/// Columns [left, left + count) of an image of w columns: how many lie before it, and the first
+/// that lies behind it, both counted from `left`.
 struct Inside {
   int64_t before, end;
   Inside(int64_t left, int64_t count, int64_t w)
@@ -32,7 +32,8 @@ void positional_run(const BoundProblem&, const Launch& launch, const KernelArgs&
   const int64_t bottom = top + s.block_h < s.h ? top + s.block_h : s.h;
 
   float* scratch = static_cast<float*>(scratch_memory);
-  float *values = scratch + s.value_at, *ring = scratch + s.ring_at, *middle = scratch + s.middle_at;
+  float *values = scratch + s.value_at, *ring = scratch + s.ring_at,
+        *middle = scratch + s.middle_at;
   const int64_t e = s.padded_e, value_pitch = (s.block_w + 4) * e, pitch = (s.block_w + 2) * e;
   const auto clear = [e](float* from, int64_t pixels) {
     __builtin_memset(from, 0, static_cast<size_t>(pixels * e) * sizeof(float));

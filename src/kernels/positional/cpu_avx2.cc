@@ -3,6 +3,7 @@
 
 namespace vitrail {
 extern const CpuKernel positional_f32_avx2;
-const CpuKernel positional_f32_avx2{"positional_f32_avx2", "positional",    Isa::avx2,   positional_accepts,
-                                  positional_tactics,    positional_bind, positional_run};
+const CpuKernel positional_f32_avx2{"positional_f32_avx2", "positional",       Isa::avx2,
+                                    positional_accepts,    positional_tactics, positional_bind,
+                                    positional_run};
 }  // namespace vitrail

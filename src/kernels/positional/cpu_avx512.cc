@@ -4,6 +4,6 @@
 namespace vitrail {
 extern const CpuKernel positional_f32_avx512;
 const CpuKernel positional_f32_avx512{"positional_f32_avx512", "positional",       Isa::avx512,
-                                    positional_accepts,      positional_tactics, positional_bind,
-                                    positional_run};
+                                      positional_accepts,      positional_tactics, positional_bind,
+                                      positional_run};
 }  // namespace vitrail
