@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/machine.h"
+#include "base/round.h"
 #include "ops/parallel.h"
 
 namespace vitrail::fast {
@@ -63,7 +64,6 @@ Tile tile_of_machine() {
   }
 }
 
-int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 int64_t block_of(int64_t extent, int64_t k, int64_t unit) {
   return std::min(round_up(extent, unit),
                   std::max(unit, kBlockElements / std::max<int64_t>(k, 1) / unit * unit));

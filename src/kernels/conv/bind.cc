@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/round.h"
 #include "kernels/conv/taps.h"
 #include "kernels/gemm/bind.h"
 #include "kernels/gemm/family.h"
@@ -12,9 +13,6 @@
 
 namespace vitrail {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 /// Taps of the outputs that are `phase` modulo `stride`, in ascending order of their offset.
 std::vector<TapGrid::Tap> taps_along(int64_t kernel, int64_t stride, int64_t pad, int64_t dilation,

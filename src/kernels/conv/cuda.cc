@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/round.h"
 #include "kernels/conv/bind.h"
 #include "kernels/conv/taps.h"
 #include "kernels/cuda/tiles.h"
@@ -10,8 +11,6 @@
 namespace vitrail {
 namespace {
 using namespace cuda;
-
-int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 // Extents that the packed weight and the source share.
 struct Shape4 {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/round.h"
+
 namespace vitrail::cuda {
 namespace {
 constexpr GemmTile kTiles16[] = {
@@ -19,7 +21,6 @@ std::vector<GemmTile> tiles_for(int element) {
   if (element == 2) return {std::begin(kTiles16), std::end(kTiles16)};
   return {std::begin(kTiles32), std::end(kTiles32)};
 }
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 int64_t GemmTile::shared_bytes(int element) const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/round.h"
 #include "kernels/gemm/family.h"
 #include "kernels/reference.h"
 
@@ -48,9 +49,6 @@ std::vector<Axis> merged_axes(const BoundProblem& problem, bool shared_b) {
                            1 + 1 + problem.inputs.size() - first + problem.outputs.size(), 0)});
   return axes;
 }
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 }  // namespace
 

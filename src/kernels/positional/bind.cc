@@ -3,15 +3,14 @@
 
 #include <algorithm>
 
+#include "base/round.h"
 #include "kernels/gemm/bind.h"
 #include "kernels/gemm/family.h"
+#include "kernels/image_blocks.h"
 #include "kernels/reference.h"
 
 namespace vitrail {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 PositionalState::Strides strides_of(const BoundOperand& operand) {
   return {operand.strides[0], operand.strides[1], operand.strides[2], operand.strides[3]};
@@ -99,25 +98,16 @@ Launch positional_bind(const BoundProblem& problem, const Tactic& tactic, const 
   for (size_t i = 0; i < problem.outputs.size(); ++i) s.output[i] = strides_of(problem.outputs[i]);
   s.epilogue = compile_epilogue(p.epilogue, {tiles, operands});
 
-  const auto asked = [&](const char* key) {
-    const auto found = tactic.find(key);
-    return found == tactic.end() ? int64_t{0} : std::max<int64_t>(found->second, 1);
-  };
   // Both rings and the row that is being made take half the second-level cache: whole rows of the
   // image where that is enough, as memory is read best in one run.
-  if (s.block_w = asked("cols"); s.block_w == 0) {
+  if (s.block_w = asked_extent(tactic, "cols"); s.block_w == 0) {
     const int64_t fit = std::clamp<int64_t>(machine.l2_bytes / 2 / (7 * s.padded_e * 4), 12, 512);
     s.block_w = ceil_div(s.w, std::max<int64_t>(1, ceil_div(s.w, fit)));
   }
   s.block_w = std::clamp<int64_t>(s.block_w, 1, std::max<int64_t>(s.w, 1));
   s.blocks_w = ceil_div(s.w, s.block_w);
-  if (s.block_h = asked("rows"); s.block_h == 0) {
-    constexpr int64_t kLeast = 16, kRows = 64;
-    const int64_t others = std::max<int64_t>(1, out[0] * s.blocks_w);
-    const int64_t wanted = workers == 1 ? 1 : ceil_div(4 * workers, others);
-    const int64_t rows = std::clamp<int64_t>(ceil_div(s.h, wanted), kLeast, kRows);
-    s.block_h = ceil_div(s.h, even_count(ceil_div(s.h, rows), others, workers));
-  }
+  if (s.block_h = asked_extent(tactic, "rows"); s.block_h == 0)
+    s.block_h = block_rows(s.h, 16, std::max<int64_t>(1, out[0] * s.blocks_w), workers);
   s.block_h = std::clamp<int64_t>(s.block_h, 1, std::max<int64_t>(s.h, 1));
   s.blocks_h = ceil_div(s.h, s.block_h);
   const int64_t tile = std::max(matrix_tile_floats(s.store), matrix_tile_floats(s.epilogue));
@@ -136,24 +126,15 @@ Launch positional_bind(const BoundProblem& problem, const Tactic& tactic, const 
 
 std::vector<Tactic> positional_tactics(const BoundProblem& problem, const Machine& machine,
                                        int workers) {
-  std::vector<Tactic> out = {{}};
-  if (element_count(problem.outputs[0].dims) == 0) return out;
+  if (element_count(problem.outputs[0].dims) == 0) return {{}};
   const Launch launch = positional_bind(problem, {}, machine, workers);
   PositionalState s;
   __builtin_memcpy(&s, launch.state.data(), sizeof s);
-  const auto add = [&](int64_t rows, int64_t cols) {
-    rows = std::clamp<int64_t>(rows, 1, s.h);
-    cols = std::clamp<int64_t>(cols, 1, s.w);
-    Tactic tactic{{"rows", rows}, {"cols", cols}};
-    if ((rows != s.block_h || cols != s.block_w) &&
-        std::find(out.begin(), out.end(), tactic) == out.end())
-      out.push_back(std::move(tactic));
-  };
-  add(s.block_h, ceil_div(s.block_w, 2));
-  add(s.block_h, s.block_w * 2);
-  add(ceil_div(s.block_h, 2), s.block_w);
-  add(s.block_h * 2, ceil_div(s.block_w, 2));
-  return out;
+  return block_tactics(s.h, s.w, {s.block_h, s.block_w},
+                       {{s.block_h, ceil_div(s.block_w, 2)},
+                        {s.block_h, s.block_w * 2},
+                        {ceil_div(s.block_h, 2), s.block_w},
+                        {2 * s.block_h, ceil_div(s.block_w, 2)}});
 }
 
 }  // namespace vitrail
