@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
-#include "compile/tune.h"
+#include "compile/tune_cpu.h"
 #include "compile/verify.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
@@ -107,12 +107,9 @@ class Build {
     const auto progress = [&](double done) {
       tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone));
     };
-    tune(plan,
-         {.workers = workers_,
-          .budget_seconds = options_.budget_seconds,
-          .kernels = kernels_,
-          .progress = progress},
-         cache_, report_.lines);
+    CpuTuning device(kernels_, workers_);
+    tune(plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress}, cache_,
+         report_.lines);
     cache_.save();
     return plan;
   }

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "compile/choices.h"
-#include "compile/stand.h"
+#include "kernels/kernel.h"
 
 namespace vitrail {
 namespace {
@@ -15,8 +15,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kLeastGain = 0.02;
-// A launch as long as this is timed alone; shorter ones several times in a row, the least counts.
-constexpr double kLongEnough = 300;
 constexpr size_t kFinalists = 2;
 // Rounds of the final: at least and at most, and how long it goes on beyond the least, in seconds.
 constexpr int kLeastRounds = 7, kMostRounds = 21;
@@ -31,11 +29,7 @@ double quantile(std::vector<double> values, double q) {
 }
 double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
-// A problem at fixed extents, and the steps that meet it.
-struct Job {
-  const Step* step = nullptr;
-  BoundProblem bound;
-  std::vector<TimedCandidate> candidates;
+struct Job : TuningJob {
   std::string key;
   bool opt = false;
   double cost = 0;  // estimated seconds of all steps that meet it
@@ -67,14 +61,14 @@ double estimate(const BoundProblem& bound) {
 
 class Tuner {
  public:
-  Tuner(Plan& plan, const TuneOptions& options, TimingCache& cache,
+  Tuner(Plan& plan, TuningDevice& device, const TuneOptions& options, TimingCache& cache,
         std::vector<std::string>& account)
       : plan_(plan),
+        device_(device),
         options_(options),
         cache_(cache),
         account_(account),
-        points_(tuned_points(plan)),
-        lease_(options.workers) {}
+        points_(tuned_points(plan)) {}
 
   void run() {
     collect();
@@ -84,22 +78,22 @@ class Tuner {
       return a->opt != b->opt ? a->opt : a->cost > b->cost;
     });
     double total = 0, spent = 0;
-    for (const Job* job : order) total += job->cost;
+    std::vector<const TuningJob*> to_time;
+    for (Job* job : order) {
+      total += job->cost;
+      if (!from_cache(*job) && !job->candidates.empty()) to_time.push_back(job);
+    }
     const Clock::time_point start = Clock::now();
     deadline_ = start + std::chrono::duration_cast<Clock::duration>(
                             std::chrono::duration<double>(options_.budget_seconds));
+    if (!late()) device_.announce(to_time);
     for (Job* job : order) {
-      if (!from_cache(*job)) time(*job);
+      if (!job->done) time(*job);
       if (options_.progress) options_.progress((spent += job->cost) / std::max(total, 1e-30));
     }
     set_choices();
     tell(order, std::chrono::duration<double>(Clock::now() - start).count());
-    if (timed_ + cached_ == 0) return;
-    const Machine& machine = this_machine();
-    plan_.tuned_isa = static_cast<int>(machine.isa);
-    plan_.tuned_threads = options_.workers;
-    plan_.tuned_for =
-        fmt::format("{}, {}, {} threads", machine.model, name_of(machine.isa), options_.workers);
+    if (timed_ + cached_ > 0) device_.sign(plan_);
   }
 
  private:
@@ -117,8 +111,9 @@ class Tuner {
         Job& job = jobs_[keys[p]];
         if (!job.step) {
           job.step = &step;
+          job.at = points_[p].at;
           job.key = keys[p];
-          job.candidates = candidates(step.problem, bound, options_.kernels, options_.workers);
+          job.candidates = device_.candidates(step.problem, bound);
           job.bound = std::move(bound);
         }
         job.opt |= points_[p].opt;
@@ -162,35 +157,25 @@ class Tuner {
     std::vector<Tensor> weights(job.bound.inputs.size());
     for (size_t i = 0; i < weights.size(); ++i) weights[i] = constant_of(job.step->inputs[i]);
     std::vector<Entrant> entrants;
-    for (const TimedCandidate& c : job.candidates) {
-      const CpuKernel* kernel =
-          *std::find_if(options_.kernels.all.begin(), options_.kernels.all.end(),
-                        [&](const CpuKernel* k) { return k->name == c.kernel; });
-      const Tactic tactic = c.tactic.empty()
-                                ? kernel->tactics(job.bound, this_machine(), options_.workers).at(0)
-                                : c.tactic;
-      entrants.push_back(
-          {kernel, kernel->bind(job.bound, tactic, this_machine(), options_.workers), {}});
-    }
+    for (size_t i = 0; i < job.candidates.size(); ++i) entrants.push_back({i, {}, {}});
     try {
-      Stand stand(job.bound, weights, lease_);
-      if (compete(stand, entrants)) judge(job, entrants);
+      device_.open(job, weights);
+      if (compete(entrants)) judge(job, entrants);
     } catch (const Error& error) {
       if (error.code != Code::resource) throw;
     }
+    device_.close();
   }
   struct Entrant {
-    const CpuKernel* kernel;
-    Launch launch;
+    size_t candidate;
     std::vector<double> times;
     std::vector<double> screening;
   };
 
   // Everybody in a few rounds, then the heuristic choice against the best of the others.
-  bool compete(Stand& stand, std::vector<Entrant>& entrants) {
-    const double first = stand.run(*entrants[0].kernel, entrants[0].launch);
-    const bool slow = first > 5e4;
-    if (!rounds(stand, entrants, slow ? 2 : 3)) return false;
+  bool compete(std::vector<Entrant>& entrants) {
+    const bool slow = device_.run(0) > 5e4;
+    if (!rounds(entrants, slow ? 2 : 3)) return false;
     std::vector<size_t> order;
     for (size_t i = 0; i < entrants.size(); ++i) {
       entrants[i].screening = std::exchange(entrants[i].times, {});
@@ -211,21 +196,18 @@ class Tuner {
       if (done >= kLeastRounds &&
           std::chrono::duration<double>(Clock::now() - start).count() > kPatience)
         break;
-      if (!rounds(stand, last, 2)) return false;
+      if (!rounds(last, 2)) return false;
     }
     for (size_t i = 0; i < finalists_.size(); ++i) entrants[finalists_[i]].times = last[i].times;
     return true;
   }
   // Odd rounds go backwards, so that a clock that drifts favours nobody.
-  bool rounds(Stand& stand, std::vector<Entrant>& entrants, int count) {
+  bool rounds(std::vector<Entrant>& entrants, int count) {
     for (int round = 0; round < count; ++round)
       for (size_t i = 0; i < entrants.size(); ++i) {
         if (late()) return false;
         Entrant& e = entrants[round % 2 ? entrants.size() - 1 - i : i];
-        double least = stand.run(*e.kernel, e.launch);
-        const int more = std::min(8, static_cast<int>(kLongEnough / std::max(least, 1.0)));
-        for (int r = 0; r < more; ++r) least = std::min(least, stand.run(*e.kernel, e.launch));
-        e.times.push_back(least);
+        e.times.push_back(device_.run(e.candidate));
       }
     return true;
   }
@@ -312,9 +294,9 @@ class Tuner {
                                     printable(job->step->name), job->timing.unstable));
     }
     account_.push_back(
-        fmt::format("tuned for {} workers: {} problems, {} timed in {:.1f} s, {} from the cache; "
+        fmt::format("tuned for {}: {} problems, {} timed in {:.1f} s, {} from the cache; "
                     "{} run another kernel or tactic than the heuristic one",
-                    options_.workers, order.size(), timed_, seconds, cached_, other));
+                    device_.name(), order.size(), timed_, seconds, cached_, other));
     if (left)
       account_.push_back(fmt::format(
           "{} problems were not timed within the budget of {} s and keep their heuristic choice",
@@ -323,11 +305,11 @@ class Tuner {
   }
 
   Plan& plan_;
+  TuningDevice& device_;
   const TuneOptions& options_;
   TimingCache& cache_;
   std::vector<std::string>& account_;
   std::vector<TunedPoint> points_;
-  cpu::Lease lease_;
   Clock::time_point deadline_;
   std::map<std::string, Job> jobs_;
   std::map<const Step*, std::vector<std::string>> keys_;  // at each point; empty: not timed there
@@ -336,28 +318,6 @@ class Tuner {
 };
 
 }  // namespace
-
-std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound,
-                                       const KernelSet& kernels, int workers) {
-  std::vector<TimedCandidate> out;
-  std::optional<Isa> best, next;
-  for (const CpuKernel* kernel : kernels.all) {
-    if (problem.family != kernel->family || kernel->isa > this_machine().isa ||
-        !kernels.has(*kernel))
-      continue;
-    if (!kernel->accepts(problem).empty()) continue;
-    if (!best) best = kernel->isa;
-    if (kernel->isa == *best) {
-      const std::vector<Tactic> tactics = kernel->tactics(bound, this_machine(), workers);
-      out.push_back({kernel->name, {}, 0});  // the first tactic follows the extents
-      for (size_t i = 1; i < tactics.size(); ++i) out.push_back({kernel->name, tactics[i], 0});
-    } else if (kernel->isa != Isa::baseline && (!next || kernel->isa == *next)) {
-      next = kernel->isa;
-      out.push_back({kernel->name, {}, 0});
-    }
-  }
-  return out;
-}
 
 Verdict decide(const std::vector<std::vector<double>>& rounds) {
   Verdict out;
@@ -380,9 +340,9 @@ Verdict decide(const std::vector<std::vector<double>>& rounds) {
   return out;
 }
 
-void tune(Plan& plan, const TuneOptions& options, TimingCache& cache,
+void tune(Plan& plan, TuningDevice& device, const TuneOptions& options, TimingCache& cache,
           std::vector<std::string>& account) {
-  Tuner(plan, options, cache, account).run();
+  Tuner(plan, device, options, cache, account).run();
 }
 
 }  // namespace vitrail

@@ -4,17 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "compile/kernel_set.h"
 #include "compile/timing_cache.h"
 #include "plan/plan.h"
 
 namespace vitrail {
-
-/// Candidates for a problem on this machine, the heuristic choice first: every tactic of the
-/// kernels of the highest level that take the problem, and the first tactic of the level below
-/// (wide vectors do not always win). Empty when nothing takes it.
-std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound,
-                                       const KernelSet& kernels, int workers);
 
 /// What rounds of times say: `rounds[c][r]` is candidate c in round r, candidate 0 the heuristic
 /// one. Another wins only when the median of its ratios to candidate 0, taken round by round, lies
@@ -26,17 +19,46 @@ struct Verdict {
 };
 Verdict decide(const std::vector<std::vector<double>>& rounds);
 
+/// A problem at fixed extents as a step of the plan meets it.
+struct TuningJob {
+  const Step* step = nullptr;
+  Bindings at;         ///< of the plan's input symbols
+  BoundProblem bound;  ///< step->problem at these
+  std::vector<TimedCandidate> candidates;
+};
+
+/// What the tuner asks of the device that a plan is for. One job is open at a time.
+class TuningDevice {
+ public:
+  virtual ~TuningDevice() = default;
+  /// As the account names it: "2 workers".
+  virtual std::string name() const = 0;
+  /// Candidates, the heuristic choice first; empty when nothing takes the problem.
+  virtual std::vector<TimedCandidate> candidates(const Problem& problem,
+                                                 const BoundProblem& bound) = 0;
+  /// What will be opened, in this order, as far as the budget reaches.
+  virtual void announce(const std::vector<const TuningJob*>&) {}
+  /// Gets ready to run the candidates. `weights[i]`: the content of input i (from its element 0),
+  /// an undefined tensor for one that varies. Throws Error(resource) when the job is too large for
+  /// the memory at hand: it keeps its heuristic choice.
+  virtual void open(const TuningJob& job, const std::vector<Tensor>& weights) = 0;
+  /// Microseconds of one launch of the open job's candidate.
+  virtual double run(size_t candidate) = 0;
+  /// Also after an open() that threw.
+  virtual void close() = 0;
+  /// Notes in the plan what its choices were timed on.
+  virtual void sign(Plan& plan) const = 0;
+};
+
 struct TuneOptions {
-  int workers = 1;
   double budget_seconds = 60;
-  KernelSet kernels;
   std::function<void(double)> progress;  ///< 0..1
 };
 
 /// Times the candidates of every launch at the plan's tuned points, most expensive problems and opt
 /// first, and sets the steps' choices and trials. Problems that data decides keep their heuristic
 /// choice. Appends what a user should know to `account`.
-void tune(Plan& plan, const TuneOptions& options, TimingCache& cache,
+void tune(Plan& plan, TuningDevice& device, const TuneOptions& options, TimingCache& cache,
           std::vector<std::string>& account);
 
 }  // namespace vitrail

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compile/tune_cpu.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace vitrail {
+
+std::vector<TimedCandidate> candidates(const Problem& problem, const BoundProblem& bound,
+                                       const KernelSet& kernels, int workers) {
+  std::vector<TimedCandidate> out;
+  std::optional<Isa> best, next;
+  for (const CpuKernel* kernel : kernels.all) {
+    if (problem.family != kernel->family || kernel->isa > this_machine().isa ||
+        !kernels.has(*kernel))
+      continue;
+    if (!kernel->accepts(problem).empty()) continue;
+    if (!best) best = kernel->isa;
+    if (kernel->isa == *best) {
+      const std::vector<Tactic> tactics = kernel->tactics(bound, this_machine(), workers);
+      out.push_back({kernel->name, {}, 0});  // the first tactic follows the extents
+      for (size_t i = 1; i < tactics.size(); ++i) out.push_back({kernel->name, tactics[i], 0});
+    } else if (kernel->isa != Isa::baseline && (!next || kernel->isa == *next)) {
+      next = kernel->isa;
+      out.push_back({kernel->name, {}, 0});
+    }
+  }
+  return out;
+}
+
+std::string CpuTuning::name() const { return fmt::format("{} workers", workers_); }
+
+std::vector<TimedCandidate> CpuTuning::candidates(const Problem& problem,
+                                                  const BoundProblem& bound) {
+  return vitrail::candidates(problem, bound, kernels_, workers_);
+}
+
+void CpuTuning::open(const TuningJob& job, const std::vector<Tensor>& weights) {
+  for (const TimedCandidate& c : job.candidates) {
+    const CpuKernel* kernel =
+        *std::find_if(kernels_.all.begin(), kernels_.all.end(),
+                      [&](const CpuKernel* k) { return k->name == c.kernel; });
+    const Tactic tactic =
+        c.tactic.empty() ? kernel->tactics(job.bound, this_machine(), workers_).at(0) : c.tactic;
+    entrants_.push_back({kernel, kernel->bind(job.bound, tactic, this_machine(), workers_)});
+  }
+  stand_.emplace(job.bound, weights, lease_);
+}
+
+// Launches shorter than a few hundred microseconds run several times in a row, the least counts.
+double CpuTuning::run(size_t candidate) {
+  constexpr double kLongEnough = 300;
+  const Entrant& e = entrants_.at(candidate);
+  double least = stand_->run(*e.kernel, e.launch);
+  const int more = std::min(8, static_cast<int>(kLongEnough / std::max(least, 1.0)));
+  for (int r = 0; r < more; ++r) least = std::min(least, stand_->run(*e.kernel, e.launch));
+  return least;
+}
+
+void CpuTuning::close() {
+  stand_.reset();
+  entrants_.clear();
+}
+
+void CpuTuning::sign(Plan& plan) const {
+  const Machine& machine = this_machine();
+  plan.tuned_isa = static_cast<int>(machine.isa);
+  plan.tuned_threads = workers_;
+  plan.tuned_for = fmt::format("{}, {}, {} threads", machine.model, name_of(machine.isa), workers_);
+}
+
+}  // namespace vitrail
