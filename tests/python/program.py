@@ -12,12 +12,15 @@ BUILD = Path(os.environ.get("VITRAIL_BUILD", ROOT / "build"))
 VITRAIL = BUILD / "vitrail"
 
 
-def vitrail(*arguments, code=0, level=None):
-    """Runs the program, expects an exit code, returns what it printed (stdout and stderr)."""
+def vitrail(*arguments, code=0, level=None, processor=None):
+    """Runs the program, expects an exit code, returns what it printed (stdout and stderr). `processor`: emulated,
+    as QEMU names it."""
     environment = dict(os.environ)
     if level:
         environment["VITRAIL_MAX_ISA"] = level
     command = [str(VITRAIL), *map(str, arguments)]
+    if processor:
+        command = ["qemu-x86_64", "-cpu", processor, *command]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr

@@ -2,6 +2,7 @@
 """The program `vitrail` from end to end: zoo, build, run, compare, inspect, bench, and how it fails."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -29,13 +30,13 @@ def cvt13(folder):
     return model, plan
 
 
-def outputs(plan, image, folder, level=None):
+def outputs(plan, image, folder, **how):
     """Outputs of a plan or model for one input, by name."""
     inputs, results = folder / "in.npz", folder / "out.npz"
     np.savez(inputs, input=image)
     shape = "input:" + "x".join(map(str, image.shape))
     arguments = [] if str(plan).endswith(".vitrail") else ["--shapes", shape]
-    vitrail("run", plan, "--inputs", inputs, "--outputs", results, *arguments, level=level)
+    vitrail("run", plan, "--inputs", inputs, "--outputs", results, *arguments, **how)
     with np.load(results) as stored:
         return {name: stored[name] for name in stored.files}
 
@@ -43,7 +44,7 @@ def outputs(plan, image, folder, level=None):
 @pytest.mark.parametrize("level", LEVELS)
 def test_cvt13_golden_at_every_level(cvt13, folder, level):
     golden = Golden("cvt13")
-    got = outputs(cvt13[1], golden.input("224x224"), folder, level)["logits"]
+    got = outputs(cvt13[1], golden.input("224x224"), folder, level=level)["logits"]
     assert golden.max_difference("224x224", "logits", got) <= golden.tolerance("224x224", "logits")
     error = np.abs(got.ravel() - golden.arrays("224x224")["logits"].ravel())
     assert error.mean() <= 1e-6
@@ -64,7 +65,7 @@ def test_other_cvt_goldens_at_every_level(model, folder):
     onnx = folder / f"{model}.onnx"
     vitrail("zoo", "export", model, "--batch", 1, "-o", onnx)
     for level in LEVELS:
-        got = outputs(onnx, golden.input(case), folder, level)["logits"]
+        got = outputs(onnx, golden.input(case), folder, level=level)["logits"]
         assert golden.max_difference(case, "logits", got) <= golden.tolerance(case, "logits"), level
     onnx.unlink()
 
@@ -90,8 +91,21 @@ def test_mst_plus_plus_golden_of_one_dynamic_plan(folder, case, level):
             account
         )
     golden = Golden("mst_plus_plus")
-    got = outputs(plan, golden.input(case), folder, level)["output"]
+    got = outputs(plan, golden.input(case), folder, level=level)["output"]
     assert golden.max_difference(case, "output", got) <= golden.tolerance(case, "output")
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-user")
+@pytest.mark.parametrize("processor", ["qemu64,-sse3", "Haswell"])
+def test_a_plan_runs_on_processors_older_than_the_one_it_was_built_on(folder, processor):
+    """QEMU stops at any instruction that the named processor lacks: the first has SSE2 and nothing newer."""
+    model, plan = folder / "old.onnx", folder / "old.vitrail"
+    if not plan.exists():
+        vitrail("zoo", "export", "mst_plus_plus", "--batch", 1, "--size", "60x62", "-o", model)
+        vitrail("build", model, "-o", plan)
+    golden = Golden("mst_plus_plus")
+    got = outputs(plan, golden.input("60x62"), folder, processor=processor)["output"]
+    assert golden.max_difference("60x62", "output", got) <= golden.tolerance("60x62", "output")
 
 
 def test_the_straight_way_gives_the_same_plan_as_the_way_by_onnx(cvt13, folder):
