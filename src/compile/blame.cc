@@ -36,7 +36,10 @@ class Replay {
         options_(options),
         inputs_(inputs),
         executor_(std::shared_ptr<const Plan>(&plan, [](const Plan*) {}),
-                  {.threads = options.threads, .poison = true, .kernels = kernels.all}) {
+                  {.threads = options.threads,
+                   .poison = true,
+                   .kernels = kernels.all,
+                   .device = options.device}) {
     for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
     executor_.bind();
   }
@@ -114,11 +117,11 @@ class Replay {
     for (int v : step.outputs) {
       const Tensor* wanted = reference(v);
       const BoundStep* bound = executor_.bound_step(index);
-      if (!wanted || !bound || !bound->kernel) continue;
+      if (!wanted || !bound || !(bound->kernel || bound->choice)) continue;
       const double allowed = tolerance(*wanted, options_, 0);
       const Difference d = compare(executor_.read_value(v), *wanted, allowed, 0);
       if (d.same_shape && d.outside == 0) continue;
-      found_ = {Blame::Kind::kernel, bound->kernel->name,
+      found_ = {Blame::Kind::kernel, bound->kernel ? bound->kernel->name : bound->choice->kernel,
                 fmt::format("step '{}' differs from its reference by {:.3g}, allowed are {:.3g}",
                             printable(step.name), d.abs.max, allowed)};
       return;

@@ -63,7 +63,7 @@ class BrokenKernels : public testing::Test {
   }
   void TearDown() override { set_log_sink({}); }
   Plan build(const Kernels& kernels) {
-    return build_plan(ir::parse(kModel), options_, report_, kernels.list);
+    return build_plan(ir::parse(kModel), options_, report_, {.all = kernels.list, .off = {}});
   }
   std::string account() const {
     std::string out;

@@ -87,6 +87,15 @@ std::vector<TunedPoint> tuned_points(const Plan& plan) {
   return out;
 }
 
+std::set<std::string> symbols_of(const Problem& problem) {
+  std::set<std::string> out;
+  for (const auto* list : {&problem.inputs, &problem.outputs})
+    for (const Operand& o : *list)
+      for (const Shape* shape : {&o.dims, &o.strides})
+        for (const Expr& e : *shape) e.collect_symbols(out);
+  return out;
+}
+
 std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points,
                                         const std::vector<KernelChoice>& chosen,
                                         const std::set<std::string>& relevant) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <set>
+#include <string>
 #include <vector>
 
 #include "plan/plan.h"
@@ -18,6 +20,9 @@ struct TunedPoint {
 /// they lie on it. Neighbours meet at their geometric midpoints. A plan without ranges has the one
 /// point opt.
 std::vector<TunedPoint> tuned_points(const Plan& plan);
+
+/// The symbols that the extents and strides of a problem's operands depend on.
+std::set<std::string> symbols_of(const Problem& problem);
 
 /// Choices of one step from what was chosen at each point of the line: neighbours that agree are
 /// merged, what agrees with opt is left to opt's choice, which stands last and holds for whatever

@@ -55,15 +55,16 @@ std::string failures(const BuildReport& report) {
 class Build {
  public:
   Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-        std::span<const CpuKernel* const> kernels)
+        const KernelSet& kernels)
       : imported_(imported),
         options_(options),
         report_(report),
         workers_(worker_count(options.threads)),
         gpu_(gpu_target(options)),
         cache_(options.timing_cache, timing_key(this_machine(), workers_)),
-        kernels_{.all = kernels, .off = {}},
+        kernels_(kernels),
         references_(imported) {
+    if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
   }
 
@@ -74,9 +75,7 @@ class Build {
       tell("verification", kTuningDone);
       const auto failed = verify_plan(imported_, plan, options_, kernels_, references_, report_);
       if (!failed) return finished(std::move(plan));
-      switch_off(
-          gpu_ ? Blame()
-               : find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
+      switch_off(find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
     }
   }
 
@@ -99,7 +98,10 @@ class Build {
     tell("layout", kPassesDone / 2);
     Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
     add_profiles(plan, imported_, options_.profiles);
-    if (gpu_) add_gpu_code(plan, *gpu_);
+    if (gpu_) {
+      choose_gpu_kernels(plan, *gpu_, kernels_);
+      add_gpu_code(plan, *gpu_, kernels_, *compiler_);
+    }
     count_kernels(plan, report_);
     for (std::string& line : account_of_attentions(imported_, graph))
       report_.lines.push_back(std::move(line));
@@ -145,6 +147,7 @@ class Build {
   BuildReport& report_;
   int workers_;
   std::optional<GpuTarget> gpu_;
+  std::optional<CodeCompiler> compiler_;  // of a GPU build
   TimingCache cache_;
   KernelSet kernels_;
   References references_;
@@ -154,7 +157,7 @@ class Build {
 }  // namespace
 
 Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-                std::span<const CpuKernel* const> kernels) {
+                const KernelSet& kernels) {
   return Build(imported, options, report, kernels).run();
 }
 

@@ -39,10 +39,10 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
                const GpuTarget* gpu = nullptr);
 
 /// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
-/// reasons go to `report`. `kernels`: other than those compiled in, for tests.
+/// reasons go to `report`. `kernels`: other than those compiled in, for tests; none off.
 /// A kernel or pass that makes the plan differ from the reference is switched off and named, and
 /// the plan made again without it. Throws Error(accuracy) when that does not help.
 Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-                std::span<const CpuKernel* const> kernels = all_cpu_kernels());
+                const KernelSet& kernels = {});
 
 }  // namespace vitrail

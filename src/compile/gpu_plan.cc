@@ -2,16 +2,13 @@
 #include "compile/gpu_plan.h"
 
 #include <algorithm>
-#include <atomic>
 #include <map>
-#include <mutex>
 #include <numeric>
 #include <set>
-#include <thread>
 
 #include "backends/cuda/driver.h"
 #include "base/error.h"
-#include "compile/nvrtc.h"
+#include "compile/choices.h"
 #include "ir/storage.h"
 #include "plan/validate.h"
 
@@ -41,9 +38,12 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
             "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
             printable(options.architecture));
     target.machine = typical_gpu(std::stoi(digits));
-    return target;
+    if (number >= cuda::device_count()) return target;
+    const GpuMachine present = cuda::Device::open(number)->machine();
+    if (present.sm != target.machine.sm) return target;
   }
   target.machine = cuda::Device::open(number)->machine();
+  target.device = number;
   typical_gpu(target.machine.sm);  // refuses what no kernel is written for
   return target;
 }
@@ -120,10 +120,11 @@ void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes
 }
 
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
-                                  std::string* why) {
-  for (const GpuKernel* kernel : all_gpu_kernels()) {
+                                  const KernelSet& kernels, std::string* why) {
+  for (const GpuKernel* kernel : kernels.gpu) {
     if (problem.family != kernel->family) continue;
-    const Refusal refusal = kernel->accepts(problem, machine);
+    const Refusal refusal = kernels.has(*kernel) ? kernel->accepts(problem, machine)
+                                                 : Refusal("it failed the verification");
     if (refusal.empty()) return kernel;
     if (why) *why += fmt::format("{}{}: {}", why->empty() ? "" : "; ", kernel->name, refusal);
   }
@@ -157,76 +158,56 @@ void set_alignments(Step& step, const Plan& plan) {
   set(step.outputs, "out", step.problem.outputs);
 }
 
-namespace {
-struct Compiler {
-  Plan& plan;
-  const GpuTarget& target;
+void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels) {
+  plan.target = "cuda:" + target.machine.architecture();
+  const std::vector<TunedPoint> points = tuned_points(plan);
+  const Bindings opt = symbols_at(plan, &PlanSymbol::opt);
+  for_each_step(plan.steps, [&](Step& step) {
+    if (step.kind != Step::Kind::launch) return;
+    with_context(fmt::format("step '{}'", printable(step.name)), [&] {
+      std::string why;
+      const GpuKernel* kernel = first_gpu_kernel(step.problem, target.machine, kernels, &why);
+      require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(),
+              why);
+      const auto first_tactic = [&](Bindings at) {
+        for (const auto& [name, value] : opt) at.emplace(name, value);
+        add_data_bounds(plan, at);
+        const BoundProblem bound = vitrail::bind(step.problem, at);
+        return KernelChoice{.when = {},
+                            .kernel = kernel->name,
+                            .tactic = kernel->tactics(bound, target.machine).at(0)};
+      };
+      // Tiles order sums: one for all extents where results must not depend on the batch.
+      if (step.problem.fixed_order) {
+        step.choices = {first_tactic(opt)};
+        return;
+      }
+      std::vector<KernelChoice> chosen;
+      for (const TunedPoint& point : points) chosen.push_back(first_tactic(point.at));
+      step.choices = merge_choices(points, chosen, symbols_of(step.problem));
+    });
+  });
+}
+
+void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
+                  CodeCompiler& compiler) {
   std::vector<std::string> sources;
   std::map<std::string, int> known;
-
-  int module_of(const std::string& source) {
-    const auto [at, fresh] = known.emplace(source, static_cast<int>(sources.size()));
-    if (fresh) sources.push_back(source);
-    return at->second;
-  }
-
-  void choose(Step& step, const Bindings& opt) {
-    std::string why;
-    const GpuKernel* kernel = first_gpu_kernel(step.problem, target.machine, &why);
-    require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(),
-            why);
-    const std::vector<Tactic> tactics =
-        kernel->tactics(vitrail::bind(step.problem, opt), target.machine);
-    KernelChoice choice;
-    choice.kernel = kernel->name;
-    choice.tactic = tactics.at(0);
-    GpuCode code = kernel->generate(step.problem, choice.tactic, target.machine);
-    choice.module = module_of(code.source);
-    choice.launches = std::move(code.launches);
-    choice.workspace_bytes = std::move(code.workspace_bytes);
-    choice.counters = std::move(code.counters);
-    step.choices = {std::move(choice)};
-  }
-  void block(Block& steps, const Bindings& opt) {
-    for (Step& step : steps) {
-      if (step.kind == Step::Kind::launch)
-        with_context(fmt::format("step '{}'", printable(step.name)), [&] { choose(step, opt); });
-      for (Block& inner : step.blocks) block(inner, opt);
+  for_each_step(plan.steps, [&](Step& step) {
+    for (KernelChoice& choice : step.choices) {
+      GpuCode code =
+          kernels.find_gpu(choice.kernel).generate(step.problem, choice.tactic, target.machine);
+      const auto [at, fresh] = known.emplace(code.source, static_cast<int>(sources.size()));
+      if (fresh) sources.push_back(std::move(code.source));
+      choice.module = at->second;
+      choice.launches = std::move(code.launches);
+      choice.workspace_bytes = std::move(code.workspace_bytes);
+      choice.counters = std::move(code.counters);
     }
-  }
-
-  void compile_all() {
-    plan.modules.resize(sources.size());
-    std::atomic<size_t> next{0};
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto work = [&] {
-      for (size_t i = next++; i < sources.size(); i = next++) {
-        try {
-          plan.modules[i] =
-              compile_cuda(sources[i], target.machine.architecture(), target.cache_folder).cubin;
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          failure = std::current_exception();
-        }
-      }
-    };
-    std::vector<std::thread> others;
-    const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-    for (unsigned t = 1; t < std::min<unsigned>(cores, static_cast<unsigned>(sources.size())); ++t)
-      others.emplace_back(work);
-    work();
-    for (std::thread& t : others) t.join();
-    if (failure) std::rethrow_exception(failure);
-  }
-};
-}  // namespace
-
-void add_gpu_code(Plan& plan, const GpuTarget& target) {
-  plan.target = "cuda:" + target.machine.architecture();
-  Compiler compiler{plan, target, {}, {}};
-  compiler.block(plan.steps, symbols_at(plan, &PlanSymbol::opt));
-  compiler.compile_all();
+  });
+  compiler.only(sources);
+  plan.modules.clear();
+  for (const std::string& source : sources) plan.modules.push_back(compiler.get(source));
 }
 
 }  // namespace vitrail

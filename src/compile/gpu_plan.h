@@ -5,8 +5,9 @@
 #include <vector>
 
 #include "base/gpu.h"
+#include "compile/code_compiler.h"
+#include "compile/kernel_set.h"
 #include "ir/graph.h"
-#include "kernels/gpu_kernel.h"
 #include "plan/plan.h"
 #include "vitrail/builder.h"
 
@@ -18,6 +19,7 @@ struct GpuTarget {
   DType storage = DType::f32;  ///< of values between steps, and of weights
   bool tf32 = false;
   std::string cache_folder;
+  int device = -1;  ///< its number, when it is present; -1: built for from afar
 };
 /// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not
 /// have, Error(usage) for an unknown device or architecture.
@@ -36,17 +38,21 @@ std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
                                        std::vector<std::string>& account);
 void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes);
 
-/// The first GPU kernel of the list that takes the problem; null, and why not.
+/// The first GPU kernel that takes the problem and is not switched off; null, and why not.
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
-                                  std::string* why);
+                                  const KernelSet& kernels, std::string* why);
 
 /// Sets what the problem of a launch says only on a GPU: types of packed weights, and the alignment
 /// of operands whose values are known (see vector_width in kernels/cuda/text.h).
 void set_weight_types(Problem& problem, const std::vector<bool>& packed, const GpuTarget& target);
 void set_alignments(Step& step, const Plan& plan);
 
-/// Chooses a kernel for every launch, generates its source and compiles all of them, several at a
-/// time. Sets choices, modules, target and tuned_for.
-void add_gpu_code(Plan& plan, const GpuTarget& target);
+/// The heuristic choice for every launch: the first kernel with its first tactic at opt and, unless
+/// sums must have one order, at each point of the plan's ranges. Sets target and choices, without
+/// code.
+void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels);
+/// Generates and compiles the code of all choices.
+void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
+                  CodeCompiler& compiler);
 
 }  // namespace vitrail

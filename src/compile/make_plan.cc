@@ -158,7 +158,7 @@ class PlanMaker {
     require(family != nullptr, Code::internal, "no kernel family '{}'", step.problem.family);
     if (gpu_) set_weight_types(step.problem, packed_operands(laid), *gpu_);
     const GpuKernel* on_gpu =
-        gpu_ ? first_gpu_kernel(step.problem, gpu_->machine, nullptr) : nullptr;
+        gpu_ ? first_gpu_kernel(step.problem, gpu_->machine, kernels_, nullptr) : nullptr;
     for (size_t i = 0; i < laid.inputs.size(); ++i) {
       const bool copy = !laid.node.valid();
       const LoweredOperand* operand = copy ? nullptr : &laid.lowered.inputs[i];
@@ -239,7 +239,7 @@ bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget*
   if (gpu) {
     Problem typed = problem;
     set_weight_types(typed, packed_operands(step), *gpu);
-    return first_gpu_kernel(typed, gpu->machine, why) != nullptr;
+    return first_gpu_kernel(typed, gpu->machine, kernels, why) != nullptr;
   }
   if (kernels.heuristic(problem) && !kernels.first(problem)) {
     *why = "every kernel that takes it failed the verification";
@@ -281,8 +281,11 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
         gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
     Layout layout = lay_out(graph, opt, refused);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
-    if (refused.empty())
-      return PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
+    if (refused.empty()) {
+      Plan plan = PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
+      restore_storage(graph, storage);  // for who looks for blame: references compute in float32
+      return plan;
+    }
     restore_storage(graph, storage);
     for (const Refused& r : refused) {
       ir::Node& node = r.graph->node(r.node);

@@ -123,17 +123,9 @@ class Tuner {
   }
   // Extents that a run decides are not known now.
   bool uses_other_symbols(const Step& step) const {
-    for (const std::string& name : symbols_of(step))
+    for (const std::string& name : symbols_of(step.problem))
       if (!points_[0].at.contains(name)) return true;
     return false;
-  }
-  static std::set<std::string> symbols_of(const Step& step) {
-    std::set<std::string> out;
-    for (const auto* list : {&step.problem.inputs, &step.problem.outputs})
-      for (const Operand& o : *list)
-        for (const Shape* shape : {&o.dims, &o.strides})
-          for (const Expr& e : *shape) e.collect_symbols(out);
-    return out;
   }
 
   bool from_cache(Job& job) {
@@ -267,12 +259,12 @@ class Tuner {
       if (!any || std::any_of(chosen.begin(), chosen.end(),
                               [](const KernelChoice& c) { return c.kernel.empty(); }))
         return;
-      step.choices = merge_choices(points_, chosen, symbols_of(step));
+      step.choices = merge_choices(points_, chosen, symbols_of(step.problem));
     });
   }
   void trials(Step& step, const TunedPoint& point, const Job& job) {
     std::string at;
-    for (const std::string& name : symbols_of(step))
+    for (const std::string& name : symbols_of(step.problem))
       at += fmt::format("{}{}={}", at.empty() ? " at " : ", ", name, point.at.at(name));
     for (size_t i = 0; i < job.timing.candidates.size(); ++i) {
       const TimedCandidate& c = job.timing.candidates[i];

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernels and tactics plans for GPUs get; no device is needed.
+#include "compile/gpu_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "compile/compile.h"
+#include "ir/text.h"
+#include "passes/pipeline.h"
+
+namespace vitrail {
+namespace {
+
+// A large product, whose tiles depend on the batch, between products of two values.
+constexpr const char* kModel = R"(graph "small" (x: f32[N,48,256], w: f32[256,512]) -> (y) {
+  symbol N input 1..64
+  m: f32[N,48,512] = MatMul(x, w) @"product"
+  r: f32[N,48,512] = Relu(m) @"act"
+  s: f32[N,48,512] = Softmax(r) {axis: -1} @"soft"
+  t: f32[N,512,48] = Transpose(s) {perm: i[0, 2, 1]} @"turn"
+  y: f32[N,48,48] = MatMul(r, t) @"back"
+})";
+
+class GpuPlan : public testing::Test {
+ protected:
+  GpuPlan() {
+    options_.shapes["x"] = {{1, 48, 256}, {2, 48, 256}, {64, 48, 256}};
+    options_.device = "cuda";
+    options_.architecture = "sm_90";
+    options_.storage = DType::f16;
+  }
+  Plan make() {
+    const auto target = gpu_target(options_);
+    ir::Graph graph = ir::parse(kModel);
+    const Bindings opt = apply_shapes(graph, options_.shapes);
+    graph.infer_all();
+    passes::run(graph, {.disabled = {}, .observe = {}});
+    account_.clear();
+    Plan plan = make_plan(graph, opt, options_, kernels_, account_, &*target);
+    choose_gpu_kernels(plan, *target, kernels_);
+    return plan;
+  }
+  static const Step& step_of(const Plan& plan, std::string_view family) {
+    for (const Step& s : plan.steps)
+      if (s.problem.family == family) return s;
+    throw std::out_of_range("no such step");
+  }
+  BuildOptions options_;
+  KernelSet kernels_;
+  std::vector<std::string> account_;
+};
+
+TEST_F(GpuPlan, TilesFollowTheRange) {
+  const Plan plan = make();
+  EXPECT_EQ(plan.target, "cuda:sm_90a");
+  const Step& product = step_of(plan, "gemm");
+  ASSERT_GT(product.choices.size(), 1u);
+  EXPECT_TRUE(product.choices.back().when.empty());
+  EXPECT_EQ(product.choices.front().when.count("N"), 1u);
+  EXPECT_NE(product.choices.front().tactic, product.choices.back().tactic);
+}
+
+TEST_F(GpuPlan, DeterministicPlansHaveOneTileForAllBatches) {
+  options_.deterministic = true;
+  for (const Step& s : make().steps) EXPECT_EQ(s.choices.size(), 1u) << s.name;
+}
+
+TEST_F(GpuPlan, AKernelSwitchedOffGivesWayToTheNext) {
+  const std::string first = step_of(make(), "gemm").choices.back().kernel;
+  kernels_.off.insert(first);
+  const Plan plan = make();
+  EXPECT_NE(step_of(plan, "gemm").choices.back().kernel, first);
+  std::string why;
+  EXPECT_NE(first_gpu_kernel(step_of(plan, "gemm").problem, typical_gpu(90), kernels_, &why),
+            nullptr);
+  EXPECT_NE(why.find(first + ": it failed the verification"), std::string::npos) << why;
+}
+
+TEST_F(GpuPlan, AFamilyWithoutASoundKernelIsLeftToTheReferences) {
+  for (const GpuKernel* kernel : all_gpu_kernels())
+    if (std::string_view(kernel->family) == "softmax") kernels_.off.insert(kernel->name);
+  const Plan plan = make();
+  EXPECT_TRUE(std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& s) {
+    return s.kind == Step::Kind::host && s.op == "Softmax";
+  }));
+  ASSERT_FALSE(account_.empty());
+  EXPECT_NE(account_[0].find("it failed the verification"), std::string::npos) << account_[0];
+}
+
+}  // namespace
+}  // namespace vitrail
