@@ -93,10 +93,10 @@ class Build {
     const Bindings opt = apply_shapes(graph, options_.shapes);
     graph.infer_all();
     passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}});
-    report_.nodes_after = graph.node_count();
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
     Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
+    report_.nodes_after = graph.node_count();
     add_profiles(plan, imported_, options_.profiles);
     if (gpu_) {
       choose_gpu_kernels(plan, *gpu_, kernels_);

@@ -10,6 +10,7 @@
 #include "compile/live_ranges.h"
 #include "ir/control_flow.h"
 #include "kernels/kernel.h"
+#include "passes/forms.h"
 #include "passes/pipeline.h"
 
 namespace vitrail {
@@ -255,6 +256,19 @@ bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget*
   return false;
 }
 
+// Forms that nobody chose between: the first.
+void take_first_forms(ir::Graph& graph) {
+  for (bool dissolved = true; std::exchange(dissolved, false);)  // forms may hold forms
+    for (ir::NodeId id : graph.topological_order())
+      if (passes::offers_forms(graph.node(id))) {
+        ir::dissolve(graph, id);
+        dissolved = true;
+      }
+  for (ir::NodeId id : graph.topological_order())
+    if (!graph.node(id).is_fusion())
+      for (auto& body : graph.node(id).bodies) take_first_forms(*body);
+}
+
 // Fusions, at any depth, whose problem no kernel takes as it is laid out.
 void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
                   const GpuTarget* gpu, std::vector<Refused>& refused) {
@@ -273,6 +287,7 @@ void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
 
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
                const KernelSet& kernels, std::vector<std::string>& account, const GpuTarget* gpu) {
+  take_first_forms(graph);
   // Each round takes the next body of what was refused, or dissolves it; bodies become fewer and
   // smaller, so the rounds end.
   for (;;) {

@@ -6,8 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "compile/choices.h"
-#include "kernels/kernel.h"
+#include "compile/jobs.h"
 
 namespace vitrail {
 namespace {
@@ -27,37 +26,6 @@ double quantile(std::vector<double> values, double q) {
   const size_t high = std::min(low + 1, values.size() - 1);
   return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
-double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
-
-struct Job : TuningJob {
-  std::string key;
-  bool opt = false;
-  double cost = 0;  // estimated seconds of all steps that meet it
-  Timing timing;
-  bool done = false;
-};
-
-// The problem's text with numbers for extents: equal for a fixed plan and one with ranges.
-std::string key_of(const BoundProblem& bound) {
-  Problem fixed = *bound.problem;
-  const auto set = [](std::vector<Operand>& to, const std::vector<BoundOperand>& from) {
-    for (size_t i = 0; i < to.size(); ++i)
-      to[i].dims = to_shape(from[i].dims), to[i].strides = to_shape(from[i].strides);
-  };
-  set(fixed.inputs, bound.inputs);
-  set(fixed.outputs, bound.outputs);
-  return fixed.str();
-}
-
-// For the order only: a core of the last ten years, near its peak or its memory's.
-double estimate(const BoundProblem& bound) {
-  double bytes = 0;
-  for (const auto* list : {&bound.inputs, &bound.outputs})
-    for (const BoundOperand& o : *list)
-      bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
-  const KernelFamily* family = find_family(bound.problem->family);
-  return (family ? family->flop(bound) / 5e10 : 0) + bytes / 1e10;
-}
 
 class Tuner {
  public:
@@ -68,12 +36,11 @@ class Tuner {
         options_(options),
         cache_(cache),
         account_(account),
-        points_(tuned_points(plan)) {}
+        jobs_(jobs_of(plan, device)) {}
 
   void run() {
-    collect();
     std::vector<Job*> order;
-    for (auto& [key, job] : jobs_) order.push_back(&job);
+    for (auto& [key, job] : jobs_.jobs) order.push_back(&job);
     std::stable_sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
       return a->opt != b->opt ? a->opt : a->cost > b->cost;
     });
@@ -81,7 +48,9 @@ class Tuner {
     std::vector<const TuningJob*> to_time;
     for (Job* job : order) {
       total += job->cost;
-      if (!from_cache(*job) && !job->candidates.empty()) to_time.push_back(job);
+      const bool known = from_cache(*job, cache_);
+      cached_ += known;
+      if (!known && !job->candidates.empty()) to_time.push_back(job);
     }
     const Clock::time_point start = Clock::now();
     deadline_ = start + std::chrono::duration_cast<Clock::duration>(
@@ -97,61 +66,14 @@ class Tuner {
   }
 
  private:
-  void collect() {
-    for_each_step(plan_.steps, [&](Step& step) {
-      if (step.kind != Step::Kind::launch) return;
-      auto& keys = keys_[&step];
-      keys.resize(points_.size());
-      for (size_t p = 0; p < points_.size(); ++p) {
-        if (uses_other_symbols(step)) continue;
-        BoundProblem bound = vitrail::bind(step.problem, points_[p].at);
-        const auto empty = [](const BoundOperand& o) { return element_count(o.dims) == 0; };
-        if (std::any_of(bound.outputs.begin(), bound.outputs.end(), empty)) continue;
-        keys[p] = key_of(bound);
-        Job& job = jobs_[keys[p]];
-        if (!job.step) {
-          job.step = &step;
-          job.at = points_[p].at;
-          job.key = keys[p];
-          job.candidates = device_.candidates(step.problem, bound);
-          job.bound = std::move(bound);
-        }
-        job.opt |= points_[p].opt;
-        job.cost += estimate(job.bound);
-      }
-    });
-  }
-  // Extents that a run decides are not known now.
-  bool uses_other_symbols(const Step& step) const {
-    for (const std::string& name : symbols_of(step.problem))
-      if (!points_[0].at.contains(name)) return true;
-    return false;
-  }
-
-  bool from_cache(Job& job) {
-    const Timing* known = cache_.find(job.key);
-    const auto same = [](const TimedCandidate& a, const TimedCandidate& b) {
-      return a.kernel == b.kernel && a.tactic == b.tactic;
-    };
-    if (!known || !std::equal(known->candidates.begin(), known->candidates.end(),
-                              job.candidates.begin(), job.candidates.end(), same))
-      return false;
-    job.timing = *known;
-    job.done = true;
-    ++cached_;
-    return true;
-  }
-
   bool late() const { return Clock::now() >= deadline_; }
 
   void time(Job& job) {
     if (late() || job.candidates.empty()) return;
-    std::vector<Tensor> weights(job.bound.inputs.size());
-    for (size_t i = 0; i < weights.size(); ++i) weights[i] = constant_of(job.step->inputs[i]);
     std::vector<Entrant> entrants;
     for (size_t i = 0; i < job.candidates.size(); ++i) entrants.push_back({i, {}, {}});
     try {
-      device_.open(job, weights);
+      device_.open(job, weights_of(plan_, *job.step));
       if (compete(entrants)) judge(job, entrants);
     } catch (const Error& error) {
       if (error.code != Code::resource) throw;
@@ -230,23 +152,15 @@ class Tuner {
     return c.tactic.empty() ? c.kernel : c.kernel + " " + to_string(c.tactic);
   }
 
-  Tensor constant_of(int value) const {
-    if (value < 0) return {};
-    const PlanValue& v = plan_.values[static_cast<size_t>(value)];
-    const PlanBuffer& b = plan_.buffers[static_cast<size_t>(v.buffer)];
-    if (b.kind != PlanBuffer::Kind::constant || !v.offset.is(0)) return {};
-    return plan_.constants[static_cast<size_t>(b.constant)];
-  }
-
   void set_choices() {
     for_each_step(plan_.steps, [&](Step& step) {
-      const auto keys = keys_.find(&step);
-      if (keys == keys_.end()) return;
+      const auto keys = jobs_.keys.find(&step);
+      if (keys == jobs_.keys.end()) return;
       std::vector<KernelChoice> chosen;
       bool any = false;
-      for (size_t p = 0; p < points_.size(); ++p) {
+      for (size_t p = 0; p < jobs_.points.size(); ++p) {
         const std::string& key = keys->second[p];
-        const Job* job = key.empty() ? nullptr : &jobs_.at(key);
+        const Job* job = key.empty() ? nullptr : &jobs_.jobs.at(key);
         KernelChoice& choice = chosen.emplace_back();
         if (!job || job->candidates.empty()) continue;
         const TimedCandidate& c =
@@ -254,12 +168,12 @@ class Tuner {
         choice = {
             .when = {}, .kernel = c.kernel, .tactic = c.tactic, .microseconds = c.microseconds};
         any |= job->done;
-        if (job->done) trials(step, points_[p], *job);
+        if (job->done) trials(step, jobs_.points[p], *job);
       }
       if (!any || std::any_of(chosen.begin(), chosen.end(),
                               [](const KernelChoice& c) { return c.kernel.empty(); }))
         return;
-      step.choices = merge_choices(points_, chosen, symbols_of(step.problem));
+      step.choices = merge_choices(jobs_.points, chosen, symbols_of(step.problem));
     });
   }
   void trials(Step& step, const TunedPoint& point, const Job& job) {
@@ -301,15 +215,15 @@ class Tuner {
   const TuneOptions& options_;
   TimingCache& cache_;
   std::vector<std::string>& account_;
-  std::vector<TunedPoint> points_;
+  PlanJobs jobs_;
   Clock::time_point deadline_;
-  std::map<std::string, Job> jobs_;
-  std::map<const Step*, std::vector<std::string>> keys_;  // at each point; empty: not timed there
   std::vector<size_t> finalists_;
   size_t timed_ = 0, cached_ = 0;
 };
 
 }  // namespace
+
+double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
 Verdict decide(const std::vector<std::vector<double>>& rounds) {
   Verdict out;

@@ -33,7 +33,15 @@ std::string shown(const Bindings& bindings) {
   return out;
 }
 
-void expect_equal_results(const ir::Graph& before, const ir::Graph& after, const Check& check) {
+size_t most_forms(const ir::Graph& graph) {
+  size_t out = 1;
+  for (ir::NodeId id : graph.topological_order())
+    if (graph.node(id).is_fusion()) out = std::max(out, graph.node(id).bodies.size());
+  return out;
+}
+
+void expect_equal_results(const ir::Graph& before, const ir::Graph& after, const Check& check,
+                          size_t form) {
   for (const Bindings& at : check.at.empty() ? default_bindings(before) : check.at) {
     std::vector<Tensor> inputs;
     for (ir::ValueId in : before.inputs) {
@@ -43,7 +51,8 @@ void expect_equal_results(const ir::Graph& before, const ir::Graph& after, const
       inputs.push_back(ir::drawn(value.dtype, dims, -2, 2, ir::seed_of(value.name)));
     }
     const auto a = oracle::run(before, inputs, {.precision = DType::f64}),
-               b = oracle::run(after, inputs, {.precision = DType::f64});
+               b = oracle::run(after, inputs,
+                               {.precision = DType::f64, .observe = {}, .body = form});
     ASSERT_EQ(a.size(), b.size());
     for (size_t i = 0; i < a.size(); ++i) {
       ASSERT_EQ(a[i].dims(), b[i].dims()) << "output " << i << " at" << shown(at);
@@ -73,7 +82,8 @@ ir::Graph rewritten(const std::string& pass, const ir::Graph& before, const Chec
   ir::verify(after, pass + " and compact");
   const std::string printed = ir::print(after, SIZE_MAX);
   EXPECT_EQ(ir::print(ir::parse(printed), SIZE_MAX), printed);
-  expect_equal_results(before, after, check);
+  for (size_t form = 0; form < most_forms(after); ++form)
+    expect_equal_results(before, after, check, form);
   ir::Graph again = after.clone();
   EXPECT_EQ(found->run(again), 0u) << pass << " run twice makes\n" << outline_of(again);
   return after;

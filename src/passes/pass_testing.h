@@ -23,8 +23,8 @@ struct Check {
 };
 constexpr double kFloat32Constants = 1e-6;
 
-/// The pass makes `after` of `before`, both compute the same, the result is a valid graph, prints
-/// and parses back, and the pass finds nothing more in it.
+/// The pass makes `after` of `before`, both compute the same with every body of a fusion, the
+/// result is a valid graph, prints and parses back, and the pass finds nothing more in it.
 void expect_rewrite(const std::string& pass, const std::string& before, const std::string& after,
                     const Check& check = {});
 /// The pass leaves the graph as it is: a near miss.

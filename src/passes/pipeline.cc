@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ir/control_flow.h"
+#include "passes/forms.h"
 #include "passes/passes.h"
 
 namespace vitrail::passes {
@@ -36,7 +37,8 @@ const Pass kPipeline[] = {
     {"merge_views", merge_views},
     {"remove_noops", remove_noops},
     {"share_equal_nodes", share_equal_nodes},
-    // Rewrites of whole blocks, before their parts are taken by smaller fusions.
+    // Rewrites of whole blocks, before their parts are taken by smaller fusions. The first leaves
+    // fusions with two bodies, on each of which the pipeline runs by itself.
     {"spectral_attention", spectral_attention},
     {"fuse_attention", fuse_attention},
     {"fold_constants", fold_constants},
@@ -84,11 +86,17 @@ void run_here(ir::Graph& graph, const Options& options) {
 
 void run(ir::Graph& graph, const Options& options) {
   run_here(graph, options);
-  // Bodies of Ifs and Loops after the graph around them, which has found their constants. Nothing
-  // moves into or out of them.
-  for (ir::NodeId id : graph.topological_order())
-    if (graph.node(id).op && graph.node(id).op->traits.control)
-      for (auto& body : graph.node(id).bodies) run(*body, options);
+  // Bodies of Ifs and Loops, and the forms that a pass offers, after the graph around them, which
+  // has found their constants. Nothing moves into or out of them.
+  for (ir::NodeId id : graph.topological_order()) {
+    ir::Node& node = graph.node(id);
+    Options inner = options;
+    if (offers_forms(node))
+      inner.disabled.push_back(node.family);  // what the model said would become the other form
+    else if (!node.op || !node.op->traits.control)
+      continue;
+    for (auto& body : node.bodies) run(*body, inner);
+  }
   graph.remove_dead();
   graph.compact();
 }

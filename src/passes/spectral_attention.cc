@@ -7,6 +7,8 @@
 //   G = fusion "gram"(X) = X^T X                        [b, c, c]
 //   M = fusion "spectral"(G, Wq, Wk, Wv, rescale, Wproj)  [b, c, o]
 //   y = X M
+// as the first body of a fusion whose second is what the model said (forms.h): the Gram form spends
+// c^2 products a token where the other spends d c, and saves storing q and k.
 //
 // Exact in real arithmetic: k^T q = Wk^T (X^T X) Wq, the squared norm of a column of X W is the
 // diagonal of W^T G W, and (X Wv) A^T Wproj = X (Wv blockdiag(A^T) Wproj). q and k are never
@@ -19,6 +21,7 @@
 #include <cmath>
 
 #include "ir/storage.h"
+#include "passes/forms.h"
 #include "passes/match.h"
 #include "passes/passes.h"
 
@@ -308,18 +311,28 @@ void rewrite(ir::Graph& graph, ir::NodeId softmax, const Found& f) {
   }
 }
 
+std::optional<Found> matched(ir::Graph& graph, ir::NodeId id) {
+  const ir::Node& node = graph.node(id);
+  if (!node.alive || !node.is("Softmax") || graph.value(node.outputs[0]).dtype != DType::f32)
+    return {};
+  auto found = Pattern(graph).at(id);
+  if (!found) return {};
+  const Shape &x = graph.value(found->k.tokens).shape, &y = graph.value(found->result).shape;
+  return x[2].is_constant() && reshape_target({x[0], x[1], y.back()}, y) ? found : std::nullopt;
+}
+
 }  // namespace
 
 size_t spectral_attention(ir::Graph& graph) {
   size_t changes = 0;
   for (ir::NodeId id : graph.topological_order()) {
-    if (!graph.node(id).is("Softmax") || graph.value(graph.node(id).outputs[0]).dtype != DType::f32)
-      continue;
-    const auto found = Pattern(graph).at(id);
+    const auto found = matched(graph, id);
     if (!found) continue;
-    const Shape &x = graph.value(found->k.tokens).shape, &y = graph.value(found->result).shape;
-    if (!x[2].is_constant() || !reshape_target({x[0], x[1], y.back()}, y)) continue;
-    rewrite(graph, id, *found);
+    offer_form(graph, region_between(graph, found->k.tokens, found->result), "spectral_attention",
+               [](ir::Graph& body) {
+                 for (ir::NodeId inner : body.topological_order())
+                   if (const auto again = matched(body, inner)) rewrite(body, inner, *again);
+               });
     ++changes;
   }
   return changes + graph.remove_dead();

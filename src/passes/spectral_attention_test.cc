@@ -22,9 +22,12 @@ struct Parts {
   std::string rescale = "f32[2,1,1] = {1.5, 0.5}";
 
   std::string text() const {
-    std::string out = signature + R"( {
-    symbol N input 1..
-    symbol T input 1..
+    return signature + " { symbol N input 1.. \n symbol T input 1.. \n" + nodes() + "}";
+  }
+  /// As a body of the fusion.
+  std::string body() const { return "body (x: f32[N,T,5]) -> (y) {" + nodes() + "}"; }
+  std::string nodes() const {
+    std::string out = R"(
     const wq: f32[5,6] = #0
     const wk: f32[5,6] = #0
     const wv: f32[5,6] = #0
@@ -41,7 +44,7 @@ struct Parts {
     for (const std::string& line : {q, k, v, of(split, "q"), of(split, "k"), of(split, "v"), qt,
                                     of(norm, "q"), of(norm, "k"), scores, scaled, mix, project})
       out += line + "\n";
-    return out + "}";
+    return out;
   }
   static std::string of(std::string text, const std::string& x) {
     for (size_t at; (at = text.find("{x}")) != std::string::npos;) text.replace(at, 3, x);
@@ -49,15 +52,24 @@ struct Parts {
   }
 };
 
-// The Gram form keeps no softmax outside of its small fusion, and reads x instead of q and k.
+std::string kinds(const ir::Graph& g) {
+  std::string out;
+  for (ir::NodeId id : g.topological_order())
+    out += std::string(out.empty() ? "" : " ") + g.node(id).type();
+  return out;
+}
+
+// The Gram form keeps no softmax outside of its small fusion, and reads x instead of q and k; what
+// the model said stays beside it.
 void becomes_gram(const Parts& parts) {
   try {
     const ir::Graph g =
         rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
-    std::string kinds;
-    for (ir::NodeId id : g.topological_order())
-      kinds += std::string(kinds.empty() ? "" : " ") + g.node(id).type();
-    EXPECT_EQ(kinds, "gram spectral MatMul") << parts.text();
+    EXPECT_EQ(kinds(g), "spectral_attention") << parts.text();
+    const auto& bodies = g.node(g.topological_order()[0]).bodies;
+    ASSERT_EQ(bodies.size(), 2u);
+    EXPECT_EQ(kinds(*bodies[0]), "gram spectral MatMul") << parts.text();
+    EXPECT_EQ(kinds(*bodies[1]).find("gram"), std::string::npos);
   } catch (const Error& e) {
     ADD_FAILURE() << e.what() << parts.text();
   }
@@ -67,12 +79,13 @@ TEST(SpectralAttention, TextAfter) {
   expect_rewrite("spectral_attention", Parts().text(), R"((x: f32[N,T,5]) -> (y) {
     symbol N input 1..
     symbol T input 1..
+    y: f32[N,T,7] = fusion "spectral_attention"(x) body (x: f32[N,T,5]) -> (y) {
     const wq: f32[5,6] = #0
     const wk: f32[5,6] = #0
     const wv: f32[5,6] = #0
     const wp: f32[6,7] = #0
     const rescale: f32[2] = {1.5, 0.5}
-    g = fusion "gram"(x) body (x: f32[N,T,5]) -> (g) {
+      g = fusion "gram"(x) body (x: f32[N,T,5]) -> (g) {
       t = Transpose(x) {perm: i[0, 2, 1]}
       g = MatMul(t, x)
     }
@@ -124,7 +137,7 @@ TEST(SpectralAttention, TextAfter) {
       m = MatMul(vj, wp)
     }
     y = MatMul(x, m)
-  })",
+    } )" + Parts().body() + "}",
                  {.tolerance = 1e-10});
 }
 
@@ -168,7 +181,39 @@ TEST(SpectralAttention, ValuesReadElsewhere) {
   parts.signature = "(x: f32[N,T,5]) -> (y, z)";
   parts.project += "\n z = Relu(v0)";
   const ir::Graph g = rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
-  EXPECT_EQ(g.node_count(), 5u);
+  EXPECT_EQ(kinds(g), "spectral_attention Relu");
+  const auto& fusion = g.node(g.topological_order()[0]);
+  EXPECT_EQ(fusion.outputs.size(), 2u);
+  EXPECT_EQ(fusion.bodies[0]->node_count(), 4u);
+}
+
+// Where the values meet the result again, all up to there lies within: each form gets the fusions
+// that it allows.
+TEST(SpectralAttention, TheRegionReachesToOneResult) {
+  Parts parts;
+  parts.signature = "(x4: f32[N,3,4,5]) -> (y)";
+  parts.q = "const flat: i64[3] = {0, 12, 5} \n x = Reshape(x4, flat) \n q0 = MatMul(x, wq)";
+  parts.project =
+      "m1 = Transpose(m0) {perm: i[0, 3, 1, 2]} \n m2 = Reshape(m1, tokens) \n y0 = MatMul(m2, "
+      "wp) \n const wu: f32[6,7] = #0 \n u = MatMul(v0, wu) \n r = Relu(u) \n y1 = Add(y0, r) \n "
+      "t = Tanh(x4) \n const wt: f32[5,7] = #0 \n tw = MatMul(t, wt) \n const wide: i64[3] = {0, "
+      "12, "
+      "7} \n tx = Reshape(tw, wide) \n y2 = Add(y1, tx) \n y = Relu(y2)";
+  const ir::Graph g = rewritten("spectral_attention", graph_of(parts.text()), {.tolerance = 1e-10});
+  EXPECT_EQ(kinds(g), "Tanh MatMul Reshape spectral_attention");
+  const auto& fusion = g.node(g.topological_order().back());
+  EXPECT_EQ(kinds(*fusion.bodies[0]),
+            "Reshape MatMul MatMul Relu gram spectral MatMul Add Add Relu");
+  EXPECT_EQ(g.value(fusion.inputs[0]).name, "x4");
+
+  // Every pass runs in each of the bodies.
+  ir::Graph fused = graph_of(parts.text());
+  run(fused);
+  const auto last = fused.topological_order().back();
+  ASSERT_EQ(fused.node(last).family, "spectral_attention");
+  const auto family = [&](size_t body) { return kinds(*fused.node(last).bodies[body]); };
+  EXPECT_EQ(family(0), "Reshape gram spectral gemm gemm gemm");
+  EXPECT_NE(family(1).find("softmax"), std::string::npos) << family(1);
 }
 
 void kept(const Parts& parts) { expect_kept("spectral_attention", parts.text()); }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compile/jobs.h"
+
+#include <algorithm>
+
+#include "kernels/kernel.h"
+
+namespace vitrail {
+namespace {
+
+// Equal for a fixed plan and one with ranges.
+std::string key_of(const BoundProblem& bound) {
+  Problem fixed = *bound.problem;
+  const auto set = [](std::vector<Operand>& to, const std::vector<BoundOperand>& from) {
+    for (size_t i = 0; i < to.size(); ++i)
+      to[i].dims = to_shape(from[i].dims), to[i].strides = to_shape(from[i].strides);
+  };
+  set(fixed.inputs, bound.inputs);
+  set(fixed.outputs, bound.outputs);
+  return fixed.str();
+}
+
+// For the order only: a core of the last ten years, near its peak or its memory's.
+double estimate(const BoundProblem& bound) {
+  return flop_of(bound) / 5e10 + bytes_of(bound) / 1e10;
+}
+
+Tensor constant_of(const Plan& plan, int value) {
+  if (value < 0) return {};
+  const PlanValue& v = plan.values[static_cast<size_t>(value)];
+  const PlanBuffer& b = plan.buffers[static_cast<size_t>(v.buffer)];
+  if (b.kind != PlanBuffer::Kind::constant || !v.offset.is(0)) return {};
+  return plan.constants[static_cast<size_t>(b.constant)];
+}
+
+}  // namespace
+
+double bytes_of(const BoundProblem& bound) {
+  double bytes = 0;
+  for (const auto* list : {&bound.inputs, &bound.outputs})
+    for (const BoundOperand& o : *list)
+      bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
+  return bytes;
+}
+
+double flop_of(const BoundProblem& bound) {
+  const KernelFamily* family = find_family(bound.problem->family);
+  return family ? family->flop(bound) : 0;
+}
+
+std::vector<Tensor> weights_of(const Plan& plan, const Step& step) {
+  std::vector<Tensor> out;
+  for (int value : step.inputs) out.push_back(constant_of(plan, value));
+  return out;
+}
+
+bool from_cache(Job& job, const TimingCache& cache) {
+  const Timing* known = cache.find(job.key);
+  const auto same = [](const TimedCandidate& a, const TimedCandidate& b) {
+    return a.kernel == b.kernel && a.tactic == b.tactic;
+  };
+  if (!known || !std::equal(known->candidates.begin(), known->candidates.end(),
+                            job.candidates.begin(), job.candidates.end(), same))
+    return false;
+  job.timing = *known;
+  return job.done = true;
+}
+
+PlanJobs jobs_of(const Plan& plan, TuningDevice& device) {
+  PlanJobs out;
+  out.points = tuned_points(plan);
+  for_each_step(plan.steps, [&](const Step& step) {
+    if (step.kind != Step::Kind::launch) return;
+    auto& keys = out.keys[&step];
+    keys.resize(out.points.size());
+    const std::set<std::string> symbols = symbols_of(step.problem);
+    for (size_t p = 0; p < out.points.size(); ++p) {
+      const Bindings& at = out.points[p].at;
+      if (std::any_of(symbols.begin(), symbols.end(),
+                      [&](const std::string& name) { return !at.contains(name); }))
+        continue;
+      BoundProblem bound = vitrail::bind(step.problem, at);
+      const auto empty = [](const BoundOperand& o) { return element_count(o.dims) == 0; };
+      if (std::any_of(bound.outputs.begin(), bound.outputs.end(), empty)) continue;
+      keys[p] = key_of(bound);
+      Job& job = out.jobs[keys[p]];
+      if (!job.step) {
+        job.step = &step;
+        job.at = at;
+        job.key = keys[p];
+        job.candidates = device.candidates(step.problem, bound);
+        job.bound = std::move(bound);
+      }
+      job.opt |= out.points[p].opt;
+      job.cost += estimate(job.bound);
+    }
+  });
+  return out;
+}
+
+}  // namespace vitrail
