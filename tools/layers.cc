@@ -30,6 +30,7 @@ nlohmann::ordered_json compare_layers(const Side& plan, const Side& model,
                     {"kernel", s.kernel},
                     {"sources", s.sources},
                     {"value", s.value},
+                    {"round", s.round},
                     {"compared", s.compared},
                     {"restarted", s.restarted},
                     {"alone",
@@ -61,10 +62,12 @@ nlohmann::ordered_json compare_layers(const Side& plan, const Side& model,
     for (size_t i = 0; i < s.sources.size() && i < 3; ++i)
       nodes += (i ? ", " : "") + printable(s.sources[i]);
     if (s.sources.size() > 3) nodes += fmt::format(", {} more", s.sources.size() - 3);
-    fmt::print("  {:>4} {:>10.3g} {:>10.3g} {:>8.1f} {:>8}  {:>12.3g} {:>8.1f}  {:<28} {}: {}{}\n",
-               s.index, s.alone.abs.max, s.alone.abs.mean, s.alone.sqnr_db, s.alone.outside,
-               s.accumulated.abs.max, s.accumulated.sqnr_db, s.kernel, printable(s.step), nodes,
-               s.restarted ? " (restarted here)" : "");
+    fmt::print(
+        "  {:>4} {:>10.3g} {:>10.3g} {:>8.1f} {:>8}  {:>12.3g} {:>8.1f}  {:<28} {}: {}{}{}\n",
+        s.index, s.alone.abs.max, s.alone.abs.mean, s.alone.sqnr_db, s.alone.outside,
+        s.accumulated.abs.max, s.accumulated.sqnr_db, s.kernel, printable(s.step), nodes,
+        s.restarted ? " (restarted here)" : "",
+        s.round > 0 ? fmt::format(" (round {})", s.round + 1) : "");
   }
   return told;
 }

@@ -29,12 +29,15 @@ Difference compare(const Tensor& a, const Tensor& b, double atol = 1e-5, double 
 
 /// A step of a plan beside the reference.
 struct StepDifference {
-  int index = 0;                     ///< in the plan, depth first
-  std::string step, kernel;          ///< "reference" for steps without a kernel of their own
+  int index = 0;  ///< in the plan, depth first
+  /// Inside an If or Loop the path: "if/then/add", "loop/body/add".
+  std::string step;
+  std::string kernel;                ///< "reference" for steps without a kernel of their own
   std::vector<std::string> sources;  ///< the model's nodes it stands for
   std::string value;                 ///< of its outputs the one farthest from the reference
   Difference alone;                  ///< when the step reads the reference's values
-  Difference accumulated;            ///< when it reads what the steps before it made
+  int64_t round = 0;  ///< inside a Loop: how often the step had run before when `alone` was worst
+  Difference accumulated;  ///< when it reads what the steps before it made
   /// A small change of its input may change its output by much (TopK, NonMaxSuppression): for
   /// `accumulated`, too, it reads the reference's values, so that what follows can be compared.
   bool restarted = false;
@@ -45,8 +48,9 @@ struct StepOptions {
   double atol = 1e-5, rtol = 1e-5;
   int threads = 0;
 };
-/// Replays each step of an unchanged plan. `model` is what the plan was built from. Steps inside
-/// branches and loops run, but are not told of. Throws Error(usage) when an input is missing.
+/// Replays each step of an unchanged plan, those of the branches that run and of the bodies of
+/// loops too; of a step's runs in a loop the first and the last are compared. `model` is what the
+/// plan was built from. Throws Error(usage) when an input is missing.
 std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model,
                                           const NamedTensors& inputs,
                                           const StepOptions& options = {});

@@ -30,7 +30,7 @@ std::vector<Tensor> in_order(const ir::Graph& g, const NamedTensors& inputs) {
 NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
   const ir::Graph& g = graph.impl();
   const std::vector<Tensor> results =
-      oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}});
+      oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}, .enter = {}});
   NamedTensors out;
   for (size_t i = 0; i < results.size(); ++i)
     out.emplace_back(g.value(g.outputs[i]).name, results[i]);

@@ -117,6 +117,23 @@ TEST_F(BrokenKernels, WithoutAFallbackThereIsNoPlan) {
   }
 }
 
+TEST_F(BrokenKernels, OneInTheBodyOfALoopIsFound) {
+  const std::string bad = heuristic("gemm");
+  options_.tune = false;
+  const Kernels kernels([&](const CpuKernel& k) { return k.name == bad; });
+  build_plan(ir::parse(R"(graph "t" (x: f32[4,2]) -> (y) {
+  const trips: i64[] = {3}
+  y: f32[4,2] = Loop(trips, _, x) {carried: 1} @"loop" body (i: i64[], go: bool[], c: f32[4,2]) -> (go, c2) {
+    const w: f32[2,2] = {0.5, 0.25, 0.125, 1}
+    c2: f32[4,2] = MatMul(c, w) @"product"
+  }
+})"),
+             options_, report_, {.all = kernels.list, .off = {}});
+  EXPECT_NE(account().find("switched off: kernel '" + bad + "', because step 'loop/body/product'"),
+            std::string::npos)
+      << account();
+}
+
 TEST_F(BrokenKernels, NobodyIsBlamedWhenAllIsWell) {
   build(Kernels([](const CpuKernel&) { return false; }));
   EXPECT_EQ(account().find("switched off"), std::string::npos) << account();

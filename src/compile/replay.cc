@@ -4,50 +4,11 @@
 #include "compile/replay.h"
 
 #include <algorithm>
-#include <set>
 
-#include "compile/compile.h"
-#include "oracle/oracle.h"
-#include "passes/pipeline.h"
 #include "plan/validate.h"
-#include "runtime/executor.h"
 
 namespace vitrail {
 namespace {
-
-// Runs the graph and keeps what is wanted and not known yet.
-void observe(const ir::Graph& graph, const std::vector<Tensor>& inputs, DType precision,
-             std::set<std::string, std::less<>>& wanted, ReferenceValues& known) {
-  const auto keep = [&](ir::ValueId id, const Tensor& t) {
-    if (!id.valid() || !wanted.erase(graph.value(id).name)) return;
-    known.emplace(graph.value(id).name, t);
-  };
-  for (size_t i = 0; i < inputs.size(); ++i) keep(graph.inputs[i], inputs[i]);
-  oracle::run(
-      graph, inputs,
-      {.precision = precision, .observe = [&](ir::NodeId id, const std::vector<Tensor>& outputs) {
-         const ir::Node& node = graph.node(id);
-         for (size_t i = 0; i < node.outputs.size(); ++i) keep(node.outputs[i], outputs[i]);
-       }});
-}
-
-// Replaces every fusion by its nodes, those inside fusions too.
-void flatten(ir::Graph& graph, size_t body) {
-  for (bool changed = true; std::exchange(changed, false);)
-    for (ir::NodeId id : graph.topological_order())
-      if (graph.node(id).is_fusion()) {
-        ir::dissolve(graph, id, std::min(body, graph.node(id).bodies.size() - 1));
-        changed = true;
-      }
-}
-
-ir::Graph fused(const ir::Graph& imported, const Plan& plan) {
-  ir::Graph graph = imported.clone();
-  apply_shapes(graph, ranges_of(plan));
-  graph.infer_all();
-  passes::run(graph);
-  return graph;
-}
 
 bool is_discontinuous(const Step& step) {
   if (step.kind != Step::Kind::host) return false;
@@ -55,141 +16,206 @@ bool is_discontinuous(const Step& step) {
   return op && op->traits.discontinuous;
 }
 
-// Indices of the top steps as hooks count them, depth first.
-std::map<int, size_t> top_steps(const Plan& plan) {
-  std::map<int, size_t> out;
-  int index = 0;
-  for (size_t i = 0; i < plan.steps.size(); ++i) {
-    out[index++] = i;
-    for (const Block& inner : plan.steps[i].blocks) index += count_steps(inner);
-  }
-  return out;
+// Buffers that the runtime or the steps inside read while a control step runs.
+void collect_read(const Plan& plan, const Step& step, std::set<int>& buffers) {
+  const auto add = [&](const std::vector<int>& values) {
+    for (const int v : values)
+      if (v >= 0) buffers.insert(plan.values[static_cast<size_t>(v)].buffer);
+  };
+  for (const auto& results : step.block_outputs) add(results);
+  for (const Block& block : step.blocks)
+    for_each_step(block, [&](const Step& inner) {
+      add(inner.inputs);
+      for (const auto& results : inner.block_outputs) add(results);
+    });
 }
-
-class Replay {
- public:
-  Replay(std::shared_ptr<const Plan> plan, const ReferenceValues& known, const StepOptions& options)
-      : plan_(std::move(plan)),
-        known_(known),
-        options_(options),
-        executor_(plan_, {.threads = options.threads}),
-        top_(top_steps(*plan_)) {
-    for (const auto& [index, at] : top_) {
-      const Step& step = plan_->steps[at];
-      steps_.push_back({.index = index,
-                        .step = step.name,
-                        .sources = step.sources,
-                        .restarted = is_discontinuous(step)});
-    }
-  }
-
-  std::vector<StepDifference> run(const std::vector<Tensor>& inputs) {
-    for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
-    pass(true);
-    pass(false);
-    return std::move(steps_);
-  }
-
- private:
-  StepDifference* find(int index) {
-    const auto at = top_.find(index);
-    return at == top_.end() ? nullptr : &steps_[at->second];
-  }
-
-  // With `alone` every step starts from the reference, otherwise only those behind which nothing is
-  // comparable.
-  void pass(bool alone) {
-    RunHooks hooks;
-    hooks.before = [&](int index, const Step& step) {
-      const StepDifference* at = find(index);
-      if (!at || (!alone && !at->restarted)) return;
-      for (int value : step.inputs) feed(value);
-    };
-    hooks.after = [&](int index, const Step& step) {
-      StepDifference* at = find(index);
-      if (!at) return;
-      for (int value : step.outputs) look(value, *at, alone);
-    };
-    hooks.trace = [&](const StepTime& time) {
-      if (StepDifference* at = find(time.index)) at->kernel = time.kernel;
-    };
-    executor_.run(hooks);
-  }
-
-  const Tensor* reference(int value) const {
-    if (value < 0) return nullptr;
-    const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-    const auto found = known_.find(v.name);
-    return found != known_.end() && found->second.dims() == eval(v.dims, executor_.symbols())
-               ? &found->second
-               : nullptr;
-  }
-
-  void feed(int value) {
-    const Tensor* t = reference(value);
-    if (!t) return;
-    const PlanValue& v = plan_->values[static_cast<size_t>(value)];
-    const PlanBuffer::Kind kind = plan_->buffers[static_cast<size_t>(v.buffer)].kind;
-    if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output)
-      executor_.write_value(value, t->cast(v.dtype));
-  }
-
-  // Of several outputs the one that lies farthest away is told.
-  void look(int value, StepDifference& step, bool alone) {
-    const Tensor* wanted = reference(value);
-    if (!wanted) return;
-    const Difference d =
-        compare(executor_.read_value(value), *wanted, options_.atol, options_.rtol);
-    Difference& kept = alone ? step.alone : step.accumulated;
-    const bool first = alone ? !step.compared : d.abs.max >= kept.abs.max;
-    if (first || d.abs.max > kept.abs.max) {
-      kept = d;
-      if (alone) step.value = plan_->values[static_cast<size_t>(value)].name;
-    }
-    step.compared = true;
-  }
-
-  std::shared_ptr<const Plan> plan_;
-  const ReferenceValues& known_;
-  const StepOptions& options_;
-  Executor executor_;
-  std::map<int, size_t> top_;
-  std::vector<StepDifference> steps_;
-};
 
 }  // namespace
 
-ReferenceValues reference_values(const ir::Graph& imported, const Plan& plan,
-                                 const std::vector<Tensor>& inputs, DType precision) {
-  std::set<std::string, std::less<>> wanted;
-  for (const Step& step : plan.steps)
-    for (const auto* list : {&step.inputs, &step.outputs})
-      for (int value : *list)
-        if (value >= 0) wanted.insert(plan.values[static_cast<size_t>(value)].name);
-  ReferenceValues known;
-  const ir::Graph graph = fused(imported, plan);
-  observe(graph, inputs, precision, wanted, known);
-  // What kernels refused was dissolved when the plan was made, into a body of which this graph
-  // tells nothing.
-  constexpr size_t kMostBodies = 2;
-  for (size_t body = 0; body < kMostBodies && !wanted.empty(); ++body) {
-    ir::Graph flat = graph.clone();
-    flatten(flat, body);
-    const bool helps = std::any_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
-      const auto found = flat.find_value(name);
-      return found && !flat.value(*found).is_constant();
-    });
-    if (helps) observe(flat, inputs, precision, wanted, known);
-  }
-  return known;
+std::string body_path(const std::string& owner, bool branch, size_t body) {
+  return owner + (!branch ? "/body/" : body == 0 ? "/then/" : "/else/");
 }
 
-std::vector<StepDifference> replay_steps(const ir::Graph& imported,
-                                         std::shared_ptr<const Plan> plan,
-                                         const std::vector<Tensor>& inputs,
-                                         const StepOptions& options) {
-  const ReferenceValues known = reference_values(imported, *plan, inputs, options.precision);
-  return Replay(std::move(plan), known, options).run(inputs);
+Replay::Replay(std::vector<const ir::Graph*> graphs, std::shared_ptr<const Plan> plan,
+               const std::vector<Tensor>& inputs, Options options)
+    : graphs_(std::move(graphs)),
+      plan_(std::move(plan)),
+      inputs_(inputs),
+      options_(options),
+      executor_(plan_, options.executor) {
+  std::vector<int> around;
+  list_steps(plan_->steps, "", around, {});
+  for (size_t i = 0; i < graphs_.size(); ++i) list_values(i, *graphs_[i], "");
+  for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
+  executor_.bind();
+}
+
+void Replay::list_steps(const Block& block, const std::string& scope, std::vector<int>& around,
+                        std::vector<Visible> visible) {
+  const auto depth = static_cast<int>(around.size());
+  for (const Step& step : block) {
+    const auto index = static_cast<int>(steps_.size());
+    const std::string path = scope + step.name;
+    Entry entry{&step, path, scope, depth, is_discontinuous(step), {}};
+    for (const int v : step.inputs)
+      if (v >= 0) entry.reads.emplace_back(index, v);
+    around.push_back(index);
+    if (!step.blocks.empty()) {
+      std::set<int> buffers;
+      collect_read(*plan_, step, buffers);
+      for (const Visible& v : visible)
+        if (buffers.contains(plan_->values[static_cast<size_t>(v.value)].buffer))
+          entry.reads.emplace_back(v.index < 0 ? around[static_cast<size_t>(v.depth)] : v.index,
+                                   v.value);
+    }
+    steps_.push_back(std::move(entry));
+    for (size_t i = 0; i < step.blocks.size(); ++i) {
+      std::vector<Visible> inner = visible;
+      if (i < step.block_inputs.size())
+        for (const int v : step.block_inputs[i])
+          if (v >= 0) inner.push_back({-1, depth + 1, v});
+      list_steps(step.blocks[i], body_path(path, step.kind == Step::Kind::branch, i), around,
+                 std::move(inner));
+    }
+    around.pop_back();
+    for (const int v : step.outputs)
+      if (v >= 0) visible.push_back({index, depth, v});
+  }
+}
+
+void Replay::list_values(size_t graph, const ir::Graph& body, const std::string& scope) {
+  const auto made = [&](ir::ValueId v) {
+    if (v.valid()) makers_.try_emplace(scope + body.value(v).name, graph);
+  };
+  for (ir::ValueId v : body.inputs) made(v);
+  for (ir::NodeId id : body.topological_order()) {
+    const ir::Node& node = body.node(id);
+    for (ir::ValueId v : node.outputs) made(v);
+    if (node.is_fusion()) continue;
+    for (size_t i = 0; i < node.bodies.size(); ++i)
+      list_values(graph, *node.bodies[i], body_path(scope + node.name, node.is("If"), i));
+  }
+}
+
+std::string Replay::key(int index, int value) const {
+  return steps_[static_cast<size_t>(index)].scope + plan_->values[static_cast<size_t>(value)].name;
+}
+
+int64_t Replay::bytes_of(int value, const Bindings& symbols) const {
+  const PlanValue& v = plan_->values[static_cast<size_t>(value)];
+  return checked_mul(element_count(eval(v.dims, symbols)), static_cast<int64_t>(size_of(v.dtype)));
+}
+
+bool Replay::next_window() {
+  const bool first = end_ == 0;
+  begin_ = end_;
+  wanted_.clear();
+  Bindings symbols = executor_.symbols();
+  add_data_bounds(*plan_, symbols);
+  int64_t bytes = 0;
+  const auto want = [&](int index, int value) {
+    std::string name = key(index, value);
+    if (!makers_.contains(name) || !wanted_.insert(std::move(name)).second) return;
+    const int copies = steps_[static_cast<size_t>(index)].depth > 0 ? 2 : 1;
+    bytes = checked_add(bytes, checked_mul(bytes_of(value, symbols), copies));
+  };
+  for (const Entry& entry : steps_)
+    if (entry.discontinuous)
+      for (const auto& [index, value] : entry.reads) want(index, value);
+  const std::set<std::string, std::less<>> pinned = wanted_;
+  std::erase_if(known_, [&](const auto& entry) { return !pinned.contains(entry.first); });
+  if (!first)
+    for (const std::string& name : pinned) wanted_.erase(name);
+  for (; end_ < steps_.size() && (bytes < options_.window_bytes || end_ == begin_); ++end_) {
+    for (const auto& [index, value] : steps_[end_].reads) want(index, value);
+    for (const int v : steps_[end_].step->outputs)
+      if (v >= 0) want(static_cast<int>(end_), v);
+  }
+  if (begin_ == end_) return false;
+  for (size_t i = 0; i < graphs_.size(); ++i)
+    if (std::any_of(wanted_.begin(), wanted_.end(),
+                    [&](const std::string& name) { return makers_.at(name) == i; }))
+      observe(i);
+  return true;
+}
+
+void Replay::observe(size_t graph) {
+  std::map<std::string, int64_t, std::less<>> times;  // that a body began
+  const std::function<std::string(const oracle::Place&)> scope_of =
+      [&](const oracle::Place& place) -> std::string {
+    if (!place.outer) return "";
+    const ir::Node& node = place.outer->graph.node(place.node);
+    return body_path(scope_of(*place.outer) + node.name, node.is("If"), place.body);
+  };
+  const auto keep = [&](const std::string& scope, const ir::Graph& body, ir::ValueId v,
+                        const Tensor& tensor) {
+    if (!v.valid() || !tensor.defined()) return;
+    const std::string name = scope + body.value(v).name;
+    if (!wanted_.contains(name) || makers_.at(name) != graph) return;
+    const int64_t time = times[scope];
+    Kept& kept = known_[name];
+    (time == 0 ? kept.first : kept.last) = tensor;
+    kept.last_time = time;
+  };
+  oracle::Options options{.precision = options_.precision, .observe = {}, .enter = {}};
+  options.enter = [&](const oracle::Place& place, const std::vector<Tensor>& inputs) {
+    const std::string scope = scope_of(place);
+    const auto [at, fresh] = times.try_emplace(scope, 0);
+    if (!fresh) ++at->second;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      keep(scope, place.graph, place.graph.inputs[i], inputs[i]);
+  };
+  options.observe = [&](const oracle::Place& place, ir::NodeId id,
+                        const std::vector<Tensor>& outputs) {
+    const std::string scope = scope_of(place);
+    const ir::Node& node = place.graph.node(id);
+    for (size_t i = 0; i < node.outputs.size(); ++i)
+      keep(scope, place.graph, node.outputs[i], outputs[i]);
+  };
+  std::vector<Tensor> outputs = oracle::run(*graphs_[graph], inputs_, options);
+  if (graph == 0) outputs_ = std::move(outputs);
+}
+
+const Tensor* Replay::reference(int value, Round round) const {
+  if (value < 0) return nullptr;
+  const auto found = known_.find(key(round.index, value));
+  if (found == known_.end()) return nullptr;
+  const Kept& kept = found->second;
+  const Tensor* t = round.times == 0                ? &kept.first
+                    : round.times == kept.last_time ? &kept.last
+                                                    : nullptr;
+  const Shape& dims = plan_->values[static_cast<size_t>(value)].dims;
+  return t && t->dims() == eval(dims, executor_.symbols()) ? t : nullptr;
+}
+
+void Replay::write(int index, int value) {
+  const Tensor* t = reference(value, {index, times_[static_cast<size_t>(index)]});
+  if (!t) return;
+  const PlanValue& v = plan_->values[static_cast<size_t>(value)];
+  const PlanBuffer::Kind kind = plan_->buffers[static_cast<size_t>(v.buffer)].kind;
+  if (kind == PlanBuffer::Kind::arena || kind == PlanBuffer::Kind::output)
+    executor_.write_value(value, t->cast(v.dtype));
+}
+
+void Replay::run(const std::function<bool(int index)>& feed,
+                 const std::function<void(Round, int value, const Tensor& reference)>& judge,
+                 const std::function<void(const StepTime&)>& trace) {
+  times_.assign(steps_.size(), -1);
+  RunHooks hooks;
+  hooks.before = [&](int index, const Step&) {
+    ++times_[static_cast<size_t>(index)];
+    if (!feed(index)) return;
+    for (const auto& [at, value] : steps_[static_cast<size_t>(index)].reads) write(at, value);
+  };
+  hooks.after = [&](int index, const Step& step) {
+    const auto at = static_cast<size_t>(index);
+    if (at < begin_ || end_ <= at) return;
+    const Round round{index, times_[at]};
+    for (const int value : step.outputs)
+      if (const Tensor* wanted = reference(value, round)) judge(round, value, *wanted);
+  };
+  hooks.trace = trace;
+  executor_.run(hooks);
 }
 
 }  // namespace vitrail

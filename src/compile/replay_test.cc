@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
+#include "ir/text.h"
 #include "vitrail/random.h"
 
 namespace vitrail {
@@ -33,26 +34,65 @@ struct Replayed {
   }
 };
 
+constexpr int64_t kOneWindow = int64_t{1} << 30;
+
 // What replay tells of the graph's plan after `damage`.
 template <typename Damage>
-Replayed replay(Damage damage, DType precision = DType::f32) {
-  const ir::Graph g = two_products();
+Replayed replay_graph(const ir::Graph& g, const std::map<std::string, ShapeRange>& shapes,
+                      const std::vector<Tensor>& inputs, Damage damage,
+                      DType precision = DType::f32, int64_t window_bytes = kOneWindow) {
   BuildOptions options;
-  options.shapes["x"] = {{1, 32}, {4, 32}, {16, 32}};
+  options.shapes = shapes;
   options.threads = 1;
   options.tune = false;
   options.verify = VerifyLevel::off;
   BuildReport report;
   auto plan = std::make_shared<Plan>(build_plan(g, options, report));
   damage(*plan);
-  return {replay_steps(g, plan, {random_tensor(DType::f32, {5, 32}, 7)}, {.precision = precision})};
+  return {replay_steps(g, plan, inputs, {.precision = precision}, window_bytes)};
+}
+template <typename Damage>
+Replayed replay(Damage damage, DType precision = DType::f32, int64_t window_bytes = kOneWindow) {
+  return replay_graph(two_products(), {{"x", {{1, 32}, {4, 32}, {16, 32}}}},
+                      {random_tensor(DType::f32, {5, 32}, 7)}, damage, precision, window_bytes);
+}
+
+// A loop whose first round starts from zeros, so that a wrong weight shows in later ones only; the
+// body has an If.
+constexpr const char* kNested =
+    R"(graph "t" (x: f32[4,8], trips: i64[]) -> (y) {
+  const yes: bool[] = {1}
+  const most: i64[] = {8}
+  const out: f32[8,8] = {0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.5}
+  n: i64[] = Min(trips, most) @"min"
+  last: f32[4,8] = Loop(n, yes, x) {carried: 1} @"loop" body (i: i64[], go: bool[], c: f32[4,8]) -> (go, c2) {
+    const w: f32[8,8] = {0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.5, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0.5}
+    const one: f32[] = {1}
+    const two: i64[] = {2}
+    m: f32[4,8] = MatMul(c, w) @"product"
+    early: bool[] = Less(i, two) @"less"
+    c2: f32[4,8] = If(early, m, one) @"if" body (m: f32[4,8], one: f32[]) -> (y) {
+      y: f32[4,8] = Add(m, one) @"add"
+    } body (m: f32[4,8], one: f32[]) -> (y) {
+      const v: f32[8,8] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1}
+      y: f32[4,8] = MatMul(m, v) @"again"
+    }
+  }
+  y: f32[4,8] = MatMul(last, out) @"after"
+})";
+
+template <typename Damage>
+Replayed replay_nested(Damage damage, int64_t window_bytes = kOneWindow) {
+  const Tensor zeros = Tensor::of<float>({4, 8}, std::vector<float>(32, 0.0F));
+  return replay_graph(ir::parse(kNested), {}, {zeros, Tensor::scalar<int64_t>(4)}, damage,
+                      DType::f32, window_bytes);
 }
 
 // Doubles the weight of a step, as a wrong kernel might.
 auto doubled(const std::string& name) {
   return [name](Plan& plan) {
-    for (const Step& step : plan.steps) {
-      if (step.name != name) continue;
+    for_each_step(plan.steps, [&](const Step& step) {
+      if (step.name != name) return;
       for (int value : step.inputs) {
         const PlanBuffer& buffer =
             plan.buffers[static_cast<size_t>(plan.values[static_cast<size_t>(value)].buffer)];
@@ -63,7 +103,7 @@ auto doubled(const std::string& name) {
           twice.mutable_data<float>()[i] = 2 * old.data<float>()[i];
         old = twice;
       }
-    }
+    });
   };
 }
 
@@ -97,6 +137,48 @@ TEST(Replay, ADiscontinuousStepStartsFromTheReference) {
   EXPECT_GT(first.at("first").accumulated.outside, 0);
   EXPECT_EQ(first.at("best").accumulated.outside, 0);
   EXPECT_EQ(first.at("second").accumulated.outside, 0);
+}
+
+TEST(Replay, StepsInsideBodiesAreComparedAlone) {
+  const Replayed sound = replay_nested([](Plan&) {});
+  for (const char* step : {"loop", "loop/body/product", "loop/body/if", "loop/body/if/then/add",
+                           "loop/body/if/else/again", "after"}) {
+    EXPECT_TRUE(sound.at(step).compared) << step;
+    EXPECT_EQ(sound.at(step).alone.outside, 0) << step;
+    EXPECT_EQ(sound.at(step).accumulated.outside, 0) << step;
+  }
+
+  const Replayed inner = replay_nested(doubled("product"));
+  EXPECT_GT(inner.at("loop/body/product").alone.outside, 0);
+  EXPECT_EQ(inner.at("loop/body/product").round, 3) << "the first round reads zeros";
+  EXPECT_GT(inner.at("loop").alone.outside, 0) << "its own steps are not fed when it is judged";
+  EXPECT_EQ(inner.at("loop/body/if").alone.outside, 0) << "what its branches read is fed too";
+  EXPECT_EQ(inner.at("loop/body/if/else/again").alone.outside, 0);
+  EXPECT_GT(inner.at("loop/body/if/else/again").accumulated.outside, 0);
+  EXPECT_EQ(inner.at("after").alone.outside, 0);
+
+  const Replayed branch = replay_nested(doubled("again"));
+  EXPECT_GT(branch.at("loop/body/if/else/again").alone.outside, 0);
+  EXPECT_EQ(branch.at("loop/body/product").alone.outside, 0);
+}
+
+// A window holds a step at least: here each step has its own, and its own run of the oracle.
+TEST(Replay, WindowsChangeNothing) {
+  for (const char* wrong : {"first", "second"}) {
+    const Replayed whole = replay(doubled(wrong)), pieces = replay(doubled(wrong), DType::f32, 1);
+    ASSERT_EQ(whole.steps.size(), pieces.steps.size());
+    for (size_t i = 0; i < whole.steps.size(); ++i) {
+      EXPECT_EQ(whole.steps[i].compared, pieces.steps[i].compared);
+      EXPECT_EQ(whole.steps[i].alone.abs.max, pieces.steps[i].alone.abs.max);
+      EXPECT_EQ(whole.steps[i].accumulated.abs.max, pieces.steps[i].accumulated.abs.max);
+    }
+  }
+  const Replayed whole = replay_nested(doubled("product")),
+                 pieces = replay_nested(doubled("product"), 1);
+  for (size_t i = 0; i < whole.steps.size(); ++i) {
+    EXPECT_EQ(whole.steps[i].alone.abs.max, pieces.steps[i].alone.abs.max);
+    EXPECT_EQ(whole.steps[i].round, pieces.steps[i].round);
+  }
 }
 
 }  // namespace

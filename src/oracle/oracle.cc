@@ -11,15 +11,17 @@ namespace {
 
 class Runner {
  public:
-  Runner(const ir::Graph& graph, const Options& options, const Bindings& symbols, bool top)
+  Runner(const ir::Graph& graph, const Options& options, const Bindings& symbols,
+         const Place* place)
       : graph_(graph),
         options_(options),
         symbols_(symbols),
-        top_(top),
+        place_(place),
         values_(graph.value_count()),
         uses_(graph.value_count(), 0) {}
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) {
+    if (place_ && options_.enter) options_.enter(*place_, inputs);
     for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs[i].index] = inputs[i];
     for (uint32_t v = 0; v < graph_.value_count(); ++v)
       if (graph_.value({v}).is_constant())
@@ -49,30 +51,31 @@ class Runner {
     const ir::Node& node = graph_.node(id);
     std::vector<Tensor> outputs =
         with_context(fmt::format("node '{}' ({})", printable(node.name), node.type()),
-                     [&] { return outputs_of(node); });
+                     [&] { return outputs_of(id); });
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const ir::ValueId out = node.outputs[i];
       if (!out.valid()) continue;
       outputs[i] = stored(outputs[i], graph_.value(out).dtype);
-      if (uses_[out.index] > 0 || (top_ && options_.observe)) values_[out.index] = outputs[i];
+      if (uses_[out.index] > 0) values_[out.index] = outputs[i];
     }
-    if (top_ && options_.observe) options_.observe(id, outputs);
+    if (place_ && options_.observe) options_.observe(*place_, id, outputs);
     for (ir::ValueId in : node.inputs)  // memory is given back with the last use
       if (in.valid() && --uses_[in.index] == 0) values_[in.index] = Tensor();
   }
 
-  std::vector<Tensor> outputs_of(const ir::Node& node) {
+  std::vector<Tensor> outputs_of(ir::NodeId id) {
+    const ir::Node& node = graph_.node(id);
     if (node.is_fusion()) {
       const size_t which = std::min(options_.body, node.bodies.size() - 1);
-      return body(*node.bodies[which], gather(node, 0));
+      return run_body(*node.bodies[which], gather(node, 0), nullptr);
     }
     if (node.is("If")) {
       const Tensor& condition = values_[node.inputs[0].index];
       require(condition.size() == 1, Code::bad_input, "the condition has {} elements",
               condition.size());
-      return body(*node.bodies[condition.int_at(0) ? 0 : 1], gather(node, 1));
+      return body(id, condition.int_at(0) ? 0 : 1, gather(node, 1));
     }
-    if (node.is("Loop")) return loop(node);
+    if (node.is("Loop")) return loop(id);
     RunContext ctx{
         node.attrs, {}, std::vector<Tensor>(node.outputs.size()), options_.precision == DType::f64};
     for (ir::ValueId in : node.inputs)
@@ -84,7 +87,8 @@ class Runner {
   // Node inputs: trip count, condition, carried..., captures...; the attribute `carried` counts the
   // carried. Body: (iteration, condition, carried..., captures...) -> (condition, carried...,
   // scans...).
-  std::vector<Tensor> loop(const ir::Node& node) {
+  std::vector<Tensor> loop(ir::NodeId id) {
+    const ir::Node& node = graph_.node(id);
     const ir::Graph& inner = *node.bodies[0];
     const auto carried = static_cast<size_t>(node.attrs.integer("carried"));
     const int64_t trips =
@@ -98,7 +102,7 @@ class Runner {
       require(i < kMostTrips, Code::resource, "the loop ran {} times without end", i);
       std::vector<Tensor> in = {Tensor::scalar<int64_t>(i), Tensor::scalar<bool>(condition)};
       in.insert(in.end(), state.begin(), state.end());
-      std::vector<Tensor> out = body(inner, in);
+      std::vector<Tensor> out = body(id, 0, in);
       condition = out[0].int_at(0) != 0;
       for (size_t c = 0; c < carried; ++c) state[c] = out[1 + c];
       for (size_t s = 0; s < scans.size(); ++s) scans[s].push_back(out[1 + carried + s]);
@@ -141,16 +145,23 @@ class Runner {
       out.push_back(node.inputs[i].valid() ? values_[node.inputs[i].index] : Tensor());
     return out;
   }
-  std::vector<Tensor> body(const ir::Graph& inner, const std::vector<Tensor>& inputs) const {
+  // A body of an If or Loop.
+  std::vector<Tensor> body(ir::NodeId id, size_t which, const std::vector<Tensor>& inputs) const {
+    const ir::Graph& inner = *graph_.node(id).bodies[which];
+    const Place place{.graph = inner, .outer = place_, .node = id, .body = which};
+    return run_body(inner, inputs, place_ ? &place : nullptr);
+  }
+  std::vector<Tensor> run_body(const ir::Graph& inner, const std::vector<Tensor>& inputs,
+                               const Place* place) const {
     require(inputs.size() == inner.inputs.size(), Code::internal,
             "body '{}' has {} inputs, {} given", inner.name, inner.inputs.size(), inputs.size());
-    return Runner(inner, options_, symbols_, false).run(inputs);
+    return Runner(inner, options_, symbols_, place).run(inputs);
   }
 
   const ir::Graph& graph_;
   const Options& options_;
   const Bindings& symbols_;  // of the input shapes
-  bool top_;
+  const Place* place_;       // null: inside a fusion
   std::vector<Tensor> values_;
   std::vector<int> uses_;
 };
@@ -201,7 +212,8 @@ std::vector<Tensor> run(const ir::Graph& graph, const std::vector<Tensor>& input
                          ? t.cast(value.dtype == DType::f64 ? DType::f64 : options.precision)
                          : t.cast(value.dtype));
   }
-  return Runner(graph, options, symbols, true).run(stored);
+  const Place top{.graph = graph};
+  return Runner(graph, options, symbols, &top).run(stored);
 }
 
 }  // namespace vitrail::oracle

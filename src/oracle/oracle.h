@@ -7,12 +7,22 @@
 
 namespace vitrail::oracle {
 
+/// A graph that runs: the top one, or a body of an If or Loop. Bodies of fusions are no places.
+struct Place {
+  const ir::Graph& graph;
+  const Place* outer = nullptr;  ///< where the node with this body stands; null: the top graph
+  ir::NodeId node = {};          ///< that node, of outer->graph
+  size_t body = 0;               ///< which of its bodies
+};
+
 struct Options {
   /// f32 or f64: the type all floats are computed in. Values declared f16 or bf16 are rounded to
   /// that type after each node either way.
   DType precision = DType::f32;
-  /// Called after each node of the top graph with its outputs, in topological order.
-  std::function<void(ir::NodeId, const std::vector<Tensor>&)> observe;
+  /// Called after each node with its outputs, in topological order; inside a Loop once a round.
+  std::function<void(const Place&, ir::NodeId, const std::vector<Tensor>&)> observe;
+  /// Called each time that a place begins to run, with the inputs of its graph.
+  std::function<void(const Place&, const std::vector<Tensor>&)> enter;
   /// Which body of a fusion runs (its index is capped to the bodies there are).
   size_t body = 0;
 };
