@@ -3,7 +3,6 @@
 // loading it at run time needs no header.
 #include "compile/nvrtc.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,6 +12,7 @@
 #include <regex>
 #include <sstream>
 
+#include "backends/cuda/shared_library.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -37,36 +37,21 @@ struct Api {
   std::string missing;  ///< why it could not be loaded
 };
 
-template <typename F>
-bool find(void* library, const char* name, F& to) {
-  to = reinterpret_cast<F>(dlsym(library, name));
-  return to != nullptr;
-}
-
 Api load() {
   Api api;
-  std::vector<std::string> names;
-  if (const char* given = std::getenv("VITRAIL_NVRTC"); given && *given)
-    names = {given};
-  else
-    for (const char* folder : {"", "/usr/local/cuda/lib64/", "/usr/lib/x86_64-linux-gnu/"})
-      for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12"})
-        names.push_back(std::string(folder) + name);
-  void* library = nullptr;
-  for (const std::string& name : names) {
-    if ((library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL))) break;
-    api.missing += (api.missing.empty() ? "" : ", ") + name;
-  }
-  if (!library) return api;
-  const bool complete = find(library, "nvrtcVersion", api.version) &&
-                        find(library, "nvrtcGetErrorString", api.error) &&
-                        find(library, "nvrtcCreateProgram", api.create) &&
-                        find(library, "nvrtcDestroyProgram", api.destroy) &&
-                        find(library, "nvrtcCompileProgram", api.compile) &&
-                        find(library, "nvrtcGetProgramLogSize", api.log_size) &&
-                        find(library, "nvrtcGetProgramLog", api.log) &&
-                        find(library, "nvrtcGetCUBINSize", api.cubin_size) &&
-                        find(library, "nvrtcGetCUBIN", api.cubin);
+  const cuda::SharedLibrary library =
+      cuda::open_library("VITRAIL_NVRTC", {"libnvrtc.so.13", "libnvrtc.so.12"});
+  api.missing = library.missing;
+  if (!library.handle) return api;
+  const bool complete = library.find("nvrtcVersion", api.version) &&
+                        library.find("nvrtcGetErrorString", api.error) &&
+                        library.find("nvrtcCreateProgram", api.create) &&
+                        library.find("nvrtcDestroyProgram", api.destroy) &&
+                        library.find("nvrtcCompileProgram", api.compile) &&
+                        library.find("nvrtcGetProgramLogSize", api.log_size) &&
+                        library.find("nvrtcGetProgramLog", api.log) &&
+                        library.find("nvrtcGetCUBINSize", api.cubin_size) &&
+                        library.find("nvrtcGetCUBIN", api.cubin);
   if (!complete || api.version(&api.major, &api.minor) != kSuccess) {
     api.missing = "a libnvrtc without the functions of CUDA 11.1 or newer";
     return api;

@@ -24,7 +24,7 @@ struct CompiledCode {
 bool have_nvrtc(std::string* why = nullptr);
 
 /// Compiles `source` with NVRTC, which is loaded when first needed (VITRAIL_NVRTC names a library;
-/// otherwise libnvrtc.so.13, .12 and the usual folders of the toolkit). Results are kept in
+/// otherwise libnvrtc.so.13 or .12 in the places of cuda::open_library). Results are kept in
 /// `cache_folder` (empty: not) under a hash of source, architecture and NVRTC's version. Throws
 /// Error(resource) when there is no NVRTC, Error(internal) with the compiler's log.
 CompiledCode compile_cuda(const std::string& source, const std::string& architecture,

@@ -30,13 +30,19 @@ namespace vitrail {
 ///   see aligned() in kernels/cuda/text.h) allow.
 /// - Symbolic extents become launch numbers, constant ones literals (kernels/cuda/text.h does
 /// both).
+///
+/// Rows that call a library ("<family>_cublaslt", "<family>_cudnn") give launches with
+/// GpuLaunch::library, which may stand among launches of their own. They accept nothing where the
+/// library or the device is not there (GpuMachine::cublas_lt, cudnn, device), may have no tactics
+/// at all at some extents, and libraries' kernels take no part in programmatic launches: whoever
+/// runs launches gives them, and what follows them, full edges.
 struct GpuKernel {
   const char* name;  ///< "<family>_cuda[_<kind>]", unique; stored in plans
   const char* family;
   /// Symbolic check, as for CpuKernel.
   Refusal (*accepts)(const Problem& problem, const GpuMachine& machine);
-  /// Tactics worth timing at these extents, best guess first; never empty. The first is also what
-  /// an untuned plan runs.
+  /// Tactics worth timing at these extents, best guess first; never empty but for libraries. The
+  /// first is also what an untuned plan runs.
   std::vector<Tactic> (*tactics)(const BoundProblem& problem, const GpuMachine& machine);
   /// Deterministic: equal arguments, equal text. Keys missing from the tactic take the kernel's
   /// default. Called for accepted problems only.
@@ -44,6 +50,9 @@ struct GpuKernel {
   /// Packed form of constant input `index` (dense row-major; floats as float32), cast to the
   /// problem's dtype afterwards. The same function in all GPU rows of a family. Null: cast only.
   Tensor (*pack)(const Problem& problem, size_t index, const Tensor& dense) = nullptr;
+  /// Whether an untuned plan takes this row before those ahead of it in the list at these extents.
+  /// Null: it never does. Rows with it stand last, and run only where it says so or a tuner did.
+  bool (*preferred)(const BoundProblem& problem, const GpuMachine& machine) = nullptr;
 };
 
 /// Every GPU kernel, fastest first within a family.

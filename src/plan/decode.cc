@@ -175,6 +175,16 @@ class Decoder {
     out.fixed_order = p->fixed_order();
     return out;
   }
+  std::optional<LibraryCall> call(const fb::Call* c) {
+    if (!c) return {};
+    LibraryCall out{text(c->library()), c->version(), text(c->operation()), {}};
+    read_.each(c->numbers(), [&](const fb::Text* n) {
+      require(out.numbers.emplace(text(n->key()), expr(n->value())).second, Code::bad_input,
+              "a call of '{}' has the number '{}' twice", printable(out.library),
+              printable(text(n->key())));
+    });
+    return out;
+  }
   KernelChoice choice(const fb::Choice* c) {
     KernelChoice out;
     read_.each(c->when(), [&](const fb::Interval* w) {
@@ -192,7 +202,8 @@ class Decoder {
                               l->threads(),
                               l->shared_bytes(),
                               shape(l->numbers()),
-                              l->cluster()});
+                              l->cluster(),
+                              call(l->call())});
     });
     if (c->workspace_bytes() >= 0)
       out.workspace_bytes = expr(static_cast<uint32_t>(c->workspace_bytes()));

@@ -139,8 +139,15 @@ class Encoder {
       t.shared_bytes = l.shared_bytes;
       t.numbers = exprs(l.numbers);
       t.cluster = l.cluster;
+      if (!l.library) continue;
+      t.call = std::make_unique<fb::CallT>();
+      t.call->library = text_(l.library->library);
+      t.call->version = l.library->version;
+      t.call->operation = text_(l.library->operation);
+      for (const auto& [key, e] : l.library->numbers)
+        t.call->numbers.emplace_back(text_(key), expr(e));
     }
-    if (c.module >= 0) {
+    if (!c.launches.empty()) {
       out->workspace_bytes = static_cast<int32_t>(expr(c.workspace_bytes));
       out->counters = static_cast<int32_t>(expr(c.counters));
     }

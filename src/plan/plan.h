@@ -56,7 +56,7 @@ struct KernelChoice {
   Tactic tactic;            ///< empty: the kernel's own first, which follows the extents
   double microseconds = 0;  ///< as timed when the plan was built; 0: not timed
   // Of a GPU plan:
-  int module = -1;                  ///< index into Plan::modules
+  int module = -1;  ///< index into Plan::modules; -1: no machine code, only calls of libraries
   std::vector<GpuLaunch> launches;  ///< in order, one after the other
   Expr workspace_bytes = 0;
   Expr counters = 0;

@@ -204,11 +204,12 @@ class Checker {
   }
   // Machine code itself is trusted; how it is launched is checked as far as it can be.
   void device_code(const KernelChoice& c) const {
-    require((c.module >= 0) == !c.launches.empty(), Code::bad_input,
-            "kernel '{}' has {} launches and module {}", printable(c.kernel), c.launches.size(),
-            c.module);
-    if (c.module < 0) return;
-    index(c.module, plan_.modules.size(), "module");
+    const bool own = std::any_of(c.launches.begin(), c.launches.end(),
+                                 [](const GpuLaunch& l) { return !l.library; });
+    require((c.module >= 0) == own, Code::bad_input, "kernel '{}' has {} launches and module {}",
+            printable(c.kernel), c.launches.size(), c.module);
+    if (c.launches.empty()) return;
+    if (own) index(c.module, plan_.modules.size(), "module");
     known(c.workspace_bytes), known(c.counters);
     require(c.launches.size() <= kMaxLaunches, Code::bad_input, "kernel '{}' has {} launches",
             printable(c.kernel), c.launches.size());
@@ -220,7 +221,17 @@ class Checker {
               Code::bad_input,
               "a launch of {} threads with {} bytes of shared memory, {} a cluster", l.threads,
               l.shared_bytes, l.cluster);
+      if (l.library) call(*l.library);
     }
+  }
+  // What the operation makes of its numbers is checked when it is prepared, at given extents.
+  void call(const LibraryCall& call) const {
+    require(call.library == "cublasLt" || call.library == "cudnn", Code::bad_input,
+            "a call of the unknown library '{}'", printable(call.library));
+    constexpr size_t kMostNumbers = 64;
+    require(call.numbers.size() <= kMostNumbers, Code::bad_input, "a call of {} has {} numbers",
+            call.library, call.numbers.size());
+    for (const auto& [name, e] : call.numbers) known(e);
   }
   void operand(const Operand& o, int value) const {
     type(o.dtype);

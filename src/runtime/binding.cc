@@ -178,6 +178,8 @@ void Binding::bind_device(const StepInfo& info) {
       bound.grid[axis] = static_cast<unsigned>(
           within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks"));
     for (const Expr& e : launch.numbers) bound.numbers.push_back(e.eval(symbols_));
+    if (!launch.library) continue;
+    for (const auto& [name, e] : launch.library->numbers) bound.call[name] = e.eval(symbols_);
   }
   constexpr int64_t kMostBytes = int64_t{1} << 40;
   scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes,

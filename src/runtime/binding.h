@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/library.h"
 #include "kernels/kernel.h"
 #include "plan/plan.h"
 #include "runtime/copy.h"
@@ -70,6 +71,8 @@ struct BoundValue {
 struct DeviceLaunch {
   unsigned grid[3];
   std::vector<int64_t> numbers;
+  Bindings call;  ///< of a library's call: its numbers; prepared by the first launch
+  mutable std::shared_ptr<cuda::LibraryOperation> operation;
 };
 
 struct BoundStep {

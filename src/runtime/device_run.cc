@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "plan/validate.h"
 
 namespace vitrail {
@@ -26,6 +27,7 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
   require(plan.target == mine, Code::wrong_target,
           "the plan is for '{}', {} needs '{}': build it again with --arch {}",
           printable(plan.target), machine().model, mine, machine().architecture());
+  find_libraries(plan);
   for (const Tensor& m : plan.modules)
     modules_.push_back(std::make_unique<cuda::Module>(device_, m.raw()));
   size_t bytes = 0;
@@ -42,6 +44,22 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
   for (size_t i = 0; i < plan.outputs.size(); ++i)
     outputs_.push_back(std::make_unique<cuda::Memory>(device_));
   stream_.wait();
+}
+
+void DeviceRun::find_libraries(const Plan& plan) const {
+  std::map<std::string, int64_t> called;
+  for_each_step(plan.steps, [&](const Step& step) {
+    for (const KernelChoice& choice : step.choices)
+      for (const GpuLaunch& launch : choice.launches)
+        if (launch.library) called[launch.library->library] = launch.library->version;
+  });
+  for (const auto& [name, version] : called) {
+    cuda::require_library(name);
+    const int64_t here = cuda::library(name).version;
+    if (here != version)
+      log_warning("the plan was tuned with {}, here is {}: times may differ",
+                  cuda::version_text(name, version), cuda::version_text(name, here));
+  }
 }
 
 void DeviceRun::reserve(const Binding& binding) {
@@ -136,6 +154,10 @@ void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice,
     const DeviceLaunch& bound = step.device[i];
     if (bound.grid[0] == 0 || bound.grid[1] == 0 || bound.grid[2] == 0) continue;
     const GpuLaunch& launch = choice.launches[i];
+    if (launch.library) {
+      call(*bound.operation, addresses);
+      continue;
+    }
     void*& function = functions_[{choice.module, launch.entry}];
     if (!function) function = modules_[choice.module]->function(launch.entry, launch.shared_bytes);
     parameters_.clear();
@@ -149,9 +171,31 @@ void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice,
                     .shared_bytes = static_cast<unsigned>(launch.shared_bytes),
                     .cluster = static_cast<unsigned>(launch.cluster),
                     .parameters = parameters_,
-                    .overlap = overlap && machine().sm >= 90});
+                    .overlap = overlap && !after_call_ && machine().sm >= 90});
     overlap = true;
+    after_call_ = false;
   }
+}
+
+void DeviceRun::prepare(const BoundStep& step, const KernelChoice& choice) {
+  for (size_t i = 0; i < step.device.size(); ++i) {
+    const DeviceLaunch& bound = step.device[i];
+    if (!choice.launches[i].library || bound.operation) continue;
+    const size_t operands = step.problem.inputs.size() + step.problem.outputs.size() + 1;
+    bound.operation =
+        cuda::prepare_call(device_, *choice.launches[i].library, bound.call, operands);
+  }
+}
+
+// A library's kernels neither wait for a predecessor that has not ended nor tell when a successor
+// may start: both edges are full ones.
+void DeviceRun::call(cuda::LibraryOperation& operation,
+                     const std::vector<std::byte*>& addresses) {
+  parameters_.clear();
+  for (std::byte* address : addresses) parameters_.push_back(reinterpret_cast<uint64_t>(address));
+  parameters_.push_back(reinterpret_cast<uint64_t>(workspace_.data()));
+  operation.launch(stream_, parameters_);
+  after_call_ = true;
 }
 
 }  // namespace vitrail

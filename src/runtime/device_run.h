@@ -17,8 +17,8 @@ namespace vitrail {
 class DeviceRun {
  public:
   /// Loads the plan's code and uploads its constants. `device`: "cuda" or "cuda:N". Throws
-  /// Error(resource) without a driver or device, Error(wrong_target) for a plan for another
-  /// architecture.
+  /// Error(resource) without a driver, a device or a library that the plan calls,
+  /// Error(wrong_target) for a plan for another architecture.
   DeviceRun(const Plan& plan, const std::string& device);
 
   const GpuMachine& machine() const { return device_->machine(); }
@@ -43,15 +43,20 @@ class DeviceRun {
   Tensor read(const std::byte* from, DType dtype, const View& view);
   void write(std::byte* to, const View& view, const Tensor& dense);
 
-  /// One step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the first may
+  /// Prepares the calls of libraries among a step's launches: not while a segment is recorded,
+  /// which forbids what libraries do when they start.
+  void prepare(const BoundStep& step, const KernelChoice& choice);
+  /// One prepared step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the first may
   /// start before what is ahead of it in the stream, a launch, has ended.
   void launch(const BoundStep& step, const KernelChoice& choice,
               const std::vector<std::byte*>& addresses, bool overlap);
-  /// Runs `body`, which only launches, through a graph recorded the first time.
-  template <typename Body>
-  void segment(Binding& binding, int first, const Body& body) {
+  /// Runs `body`, which only launches, through a graph recorded the first time; before that,
+  /// `prepare` prepares its steps.
+  template <typename Prepare, typename Body>
+  void segment(Binding& binding, int first, const Prepare& prepare, const Body& body) {
     std::unique_ptr<cuda::Graph>& graph = graphs_of(binding)[first];
     if (!graph) {
+      prepare();
       stream_.begin_recording();
       try {
         body();
@@ -68,6 +73,8 @@ class DeviceRun {
 
  private:
   std::map<int, std::unique_ptr<cuda::Graph>>& graphs_of(Binding& binding);
+  void find_libraries(const Plan& plan) const;
+  void call(cuda::LibraryOperation& operation, const std::vector<std::byte*>& addresses);
 
   std::shared_ptr<cuda::Device> device_;
   cuda::Stream stream_;
@@ -79,6 +86,7 @@ class DeviceRun {
   cuda::Staging up_, down_;
   std::vector<uint64_t> parameters_;
   uint64_t generation_ = 1;  ///< counts changes of addresses
+  bool after_call_ = false;  ///< the latest launch was a library's
 };
 
 /// The segments recorded for a binding, and the addresses they are good for.

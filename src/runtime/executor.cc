@@ -223,19 +223,27 @@ bool Executor::in_segment(int index) const {
 }
 
 void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t last) {
-  device_->segment(*current_, steps[first], [&] {
+  const auto each = [&](const auto& action) {
     for (size_t i = first; i < last; ++i) {
       const StepInfo& info = program_.steps()[steps[i]];
       with_context(fmt::format("step '{}'", printable(info.step->name)),
-                   [&] { launch_on_device(info, i > first); });
+                   [&] { action(info, i > first); });
     }
-  });
+  };
+  const auto prepare = [&](const StepInfo& info, bool) {
+    if (const BoundStep& bound = current_->step(info); !bound.empty)
+      device_->prepare(bound, *bound.choice);
+  };
+  device_->segment(
+      *current_, steps[first], [&] { each(prepare); },
+      [&] { each([&](const StepInfo& info, bool overlap) { launch_on_device(info, overlap); }); });
 }
 
 void Executor::launch_on_device(const StepInfo& info, bool overlap) {
   const BoundStep& bound = current_->step(info);
   if (bound.empty) return;
   if (info.data_dependent) reserve_scratch();
+  device_->prepare(bound, *bound.choice);
   device_args_.clear();
   for (const int v : info.step->inputs) device_args_.push_back(address(v));
   for (const int v : info.step->outputs) device_args_.push_back(address(v));

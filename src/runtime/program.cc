@@ -71,7 +71,7 @@ void Program::resolve_launch(StepInfo& info) const {
   for (const KernelChoice& choice : info.step->choices) {
     for (const auto& [symbol, range] : choice.when)
       info.data_dependent |= data_symbols_.count(symbol) > 0;
-    require(on_device() == (choice.module >= 0), Code::bad_input,
+    require(on_device() == !choice.launches.empty(), Code::bad_input,
             "kernel '{}' has {} machine code, in a plan for '{}'", printable(choice.kernel),
             on_device() ? "no" : "a GPU's", printable(plan_->target));
     if (on_device()) continue;

@@ -133,7 +133,10 @@ Device::Device(int number) : number_(number) {
               attribute(kSharedOptin),
               attribute(kL2Bytes),
               static_cast<int64_t>(bytes),
-              name};
+              name,
+              -1,
+              {},
+              {}};
   check(a.cuDevicePrimaryCtxRetain(&context_, device), "making a context");
 }
 Device::~Device() {

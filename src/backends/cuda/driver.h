@@ -38,6 +38,7 @@ class Device : public std::enable_shared_from_this<Device> {
   Device& operator=(const Device&) = delete;
 
   const GpuMachine& machine() const { return machine_; }
+  int number() const { return number_; }
   int driver_version() const { return driver_version_; }
   /// Makes the context the calling thread's; every function here that talks to the device does.
   void enter() const;
@@ -139,6 +140,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   const Device& device() const { return *device_; }
+  void* handle() const { return stream_; }  ///< the driver's, for libraries
   /// Asynchronous; pageable host memory makes them wait.
   void upload(std::byte* to, const void* from, size_t bytes);
   void download(void* to, const std::byte* from, size_t bytes);
