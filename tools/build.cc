@@ -88,6 +88,8 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_flag("--fp16", o->fp16, "GPU: weights and values between steps in float16");
   build->add_flag("--bf16", o->bf16, "GPU: the same in bfloat16");
   build->add_flag("--tf32", o->build.tf32, "GPU: float32 products may round their factors to TF32");
+  build->add_flag("--no-libraries{false}", o->build.libraries,
+                  "GPU: a plan that calls neither cuBLASLt nor cuDNN");
   build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
   // What these of trtexec ask for is so in any case.
   build->add_flag("--skipInference,--stronglyTyped,--strongly-typed", o->as_always,

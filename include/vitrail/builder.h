@@ -44,6 +44,9 @@ struct BuildOptions {
   DType storage = DType::f32;
   /// GPU: float32 products may round their factors to TF32.
   bool tf32 = false;
+  /// GPU: calls of cuBLASLt and cuDNN may stand in the plan, where the build finds them and they
+  /// are faster; the plan then needs them wherever it runs.
+  bool libraries = true;
   /// GPU: folder of compiled code; empty: none.
   std::string code_cache;
   /// Called with a stage's name and how far the build is (0..1), from the thread that builds.

@@ -13,7 +13,7 @@ namespace vitrail {
 
 /// A vendor's library as a build sees it.
 struct GpuLibrary {
-  int64_t version = 0;                          ///< as the library counts; 0: must not be used
+  int64_t version = 0;                           ///< as the library counts; 0: must not be used
   std::string missing = "it was not asked for";  ///< why not
 };
 

@@ -7,12 +7,19 @@
 #include <set>
 
 #include "backends/cuda/driver.h"
+#include "backends/cuda/library.h"
 #include "base/error.h"
 #include "compile/choices.h"
 #include "ir/storage.h"
 #include "plan/validate.h"
 
 namespace vitrail {
+
+namespace {
+void forbid_libraries(GpuMachine& machine, const char* why) {
+  for (GpuLibrary* library : {&machine.cublas_lt, &machine.cudnn}) *library = {0, why};
+}
+}  // namespace
 
 std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   const bool half = options.storage == DType::f16 || options.storage == DType::bf16;
@@ -38,6 +45,7 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
             "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
             printable(options.architecture));
     target.machine = typical_gpu(std::stoi(digits));
+    forbid_libraries(target.machine, "its algorithms are asked for on a device that is not here");
     if (number >= cuda::device_count()) return target;
     const GpuMachine present = cuda::Device::open(number)->machine();
     if (present.sm != target.machine.sm) return target;
@@ -45,6 +53,10 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   target.machine = cuda::Device::open(number)->machine();
   target.device = number;
   typical_gpu(target.machine.sm);  // refuses what no kernel is written for
+  forbid_libraries(target.machine, "--no-libraries");
+  if (!options.libraries) return target;
+  target.machine.device = number;
+  target.machine.cublas_lt = cuda::library("cublasLt");
   return target;
 }
 
@@ -122,7 +134,7 @@ void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
                                   const KernelSet& kernels, std::string* why) {
   for (const GpuKernel* kernel : kernels.gpu) {
-    if (problem.family != kernel->family) continue;
+    if (problem.family != kernel->family || kernel->preferred) continue;
     const Refusal refusal = kernels.has(*kernel) ? kernel->accepts(problem, machine)
                                                  : Refusal("it failed the verification");
     if (refusal.empty()) return kernel;
@@ -158,6 +170,14 @@ void set_alignments(Step& step, const Plan& plan) {
   set(step.outputs, "out", step.problem.outputs);
 }
 
+namespace {
+bool prefers(const GpuKernel& kernel, const BoundProblem& bound, const GpuMachine& machine,
+             const KernelSet& kernels) {
+  return kernel.preferred && kernel.family == bound.problem->family && kernels.has(kernel) &&
+         kernel.accepts(*bound.problem, machine).empty() && kernel.preferred(bound, machine);
+}
+}  // namespace
+
 void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels) {
   plan.target = "cuda:" + target.machine.architecture();
   const std::vector<TunedPoint> points = tuned_points(plan);
@@ -173,6 +193,10 @@ void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& ke
         for (const auto& [name, value] : opt) at.emplace(name, value);
         add_data_bounds(plan, at);
         const BoundProblem bound = vitrail::bind(step.problem, at);
+        for (const GpuKernel* other : kernels.gpu)
+          if (prefers(*other, bound, target.machine, kernels))
+            if (const auto tactics = other->tactics(bound, target.machine); !tactics.empty())
+              return KernelChoice{.when = {}, .kernel = other->name, .tactic = tactics[0]};
         return KernelChoice{.when = {},
                             .kernel = kernel->name,
                             .tactic = kernel->tactics(bound, target.machine).at(0)};
@@ -197,9 +221,12 @@ void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
     for (KernelChoice& choice : step.choices) {
       GpuCode code =
           kernels.find_gpu(choice.kernel).generate(step.problem, choice.tactic, target.machine);
-      const auto [at, fresh] = known.emplace(code.source, static_cast<int>(sources.size()));
-      if (fresh) sources.push_back(std::move(code.source));
-      choice.module = at->second;
+      choice.module = -1;
+      if (!code.source.empty()) {
+        const auto [at, fresh] = known.emplace(code.source, static_cast<int>(sources.size()));
+        if (fresh) sources.push_back(std::move(code.source));
+        choice.module = at->second;
+      }
       choice.launches = std::move(code.launches);
       choice.workspace_bytes = std::move(code.workspace_bytes);
       choice.counters = std::move(code.counters);

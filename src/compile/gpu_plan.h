@@ -38,7 +38,7 @@ std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
                                        std::vector<std::string>& account);
 void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes);
 
-/// The first GPU kernel that takes the problem and is not switched off; null, and why not.
+/// The first GPU kernel of ours that takes the problem and is not switched off; null, and why not.
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
                                   const KernelSet& kernels, std::string* why);
 

@@ -43,15 +43,14 @@ Api load() {
       cuda::open_library("VITRAIL_NVRTC", {"libnvrtc.so.13", "libnvrtc.so.12"});
   api.missing = library.missing;
   if (!library.handle) return api;
-  const bool complete = library.find("nvrtcVersion", api.version) &&
-                        library.find("nvrtcGetErrorString", api.error) &&
-                        library.find("nvrtcCreateProgram", api.create) &&
-                        library.find("nvrtcDestroyProgram", api.destroy) &&
-                        library.find("nvrtcCompileProgram", api.compile) &&
-                        library.find("nvrtcGetProgramLogSize", api.log_size) &&
-                        library.find("nvrtcGetProgramLog", api.log) &&
-                        library.find("nvrtcGetCUBINSize", api.cubin_size) &&
-                        library.find("nvrtcGetCUBIN", api.cubin);
+  const bool complete =
+      library.find("nvrtcVersion", api.version) && library.find("nvrtcGetErrorString", api.error) &&
+      library.find("nvrtcCreateProgram", api.create) &&
+      library.find("nvrtcDestroyProgram", api.destroy) &&
+      library.find("nvrtcCompileProgram", api.compile) &&
+      library.find("nvrtcGetProgramLogSize", api.log_size) &&
+      library.find("nvrtcGetProgramLog", api.log) &&
+      library.find("nvrtcGetCUBINSize", api.cubin_size) && library.find("nvrtcGetCUBIN", api.cubin);
   if (!complete || api.version(&api.major, &api.minor) != kSuccess) {
     api.missing = "a libnvrtc without the functions of CUDA 11.1 or newer";
     return api;

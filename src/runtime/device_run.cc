@@ -189,8 +189,7 @@ void DeviceRun::prepare(const BoundStep& step, const KernelChoice& choice) {
 
 // A library's kernels neither wait for a predecessor that has not ended nor tell when a successor
 // may start: both edges are full ones.
-void DeviceRun::call(cuda::LibraryOperation& operation,
-                     const std::vector<std::byte*>& addresses) {
+void DeviceRun::call(cuda::LibraryOperation& operation, const std::vector<std::byte*>& addresses) {
   parameters_.clear();
   for (std::byte* address : addresses) parameters_.push_back(reinterpret_cast<uint64_t>(address));
   parameters_.push_back(reinterpret_cast<uint64_t>(workspace_.data()));

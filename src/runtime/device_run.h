@@ -46,8 +46,8 @@ class DeviceRun {
   /// Prepares the calls of libraries among a step's launches: not while a segment is recorded,
   /// which forbids what libraries do when they start.
   void prepare(const BoundStep& step, const KernelChoice& choice);
-  /// One prepared step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the first may
-  /// start before what is ahead of it in the stream, a launch, has ended.
+  /// One prepared step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the
+  /// first may start before what is ahead of it in the stream, a launch, has ended.
   void launch(const BoundStep& step, const KernelChoice& choice,
               const std::vector<std::byte*>& addresses, bool overlap);
   /// Runs `body`, which only launches, through a graph recorded the first time; before that,

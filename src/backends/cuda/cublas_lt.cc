@@ -31,7 +31,8 @@ Loaded load() {
   out.library.missing.clear();
   const auto find = [&](const char* name, auto& to) {
     if (!file.find(name, to) && out.library.missing.empty())
-      out.library.missing = fmt::format("cuBLASLt has no function '{}': 12 or newer is needed", name);
+      out.library.missing =
+          fmt::format("cuBLASLt has no function '{}': 12 or newer is needed", name);
   };
   LtApi& a = out.api;
 #define VITRAIL_FIND(name) find(#name, a.name)
@@ -137,8 +138,8 @@ class Matmul {
     int found = 0;
     // A status other than success says that there is none.
     const int status = lt_api().cublasLtMatmulAlgoGetHeuristic(
-        handle_, desc_.get(), layouts_[0].get(), layouts_[1].get(), layouts_[2].get(), layouts_[3].get(), preference, count,
-        out.data(), &found);
+        handle_, desc_.get(), layouts_[0].get(), layouts_[1].get(), layouts_[2].get(),
+        layouts_[3].get(), preference, count, out.data(), &found);
     lt_api().cublasLtMatmulPreferenceDestroy(preference);
     out.resize(status == kSuccess ? static_cast<size_t>(std::clamp(found, 0, count)) : 0);
     std::erase_if(out, [](const HeuristicResult& r) { return r.state != kSuccess; });
@@ -155,14 +156,15 @@ class Matmul {
       return false;
     for (const AlgoAttribute& a : kAlgoAttributes) {
       const int64_t given = numbers.get(a.name, -1);
-      if (given < 0) continue;  // as the library initialises it
+      if (given < 0) continue;                          // as the library initialises it
       const auto value = static_cast<uint32_t>(given);  // little-endian: its first bytes
       if (lt_api().cublasLtMatmulAlgoConfigSetAttribute(&algo, a.attribute, &value, a.bytes) !=
           kSuccess)
         return false;
     }
-    if (lt_api().cublasLtMatmulAlgoCheck(handle_, desc_.get(), layouts_[0].get(), layouts_[1].get(), layouts_[2].get(),
-                                         layouts_[3].get(), &algo, &result) != kSuccess ||
+    if (lt_api().cublasLtMatmulAlgoCheck(handle_, desc_.get(), layouts_[0].get(), layouts_[1].get(),
+                                         layouts_[2].get(), layouts_[3].get(), &algo,
+                                         &result) != kSuccess ||
         result.state != kSuccess)
       return false;
     result.algo = algo;
@@ -172,9 +174,9 @@ class Matmul {
   int run(const HeuristicResult& chosen, const void* a, const void* b, const void* c, void* d,
           bool add_c, void* workspace, size_t workspace_bytes, void* stream) const {
     const float one = 1, beta = add_c ? 1 : 0;
-    return lt_api().cublasLtMatmul(handle_, desc_.get(), &one, b, layouts_[0].get(), a, layouts_[1].get(), &beta, c,
-                                   layouts_[2].get(), d, layouts_[3].get(), &chosen.algo, workspace,
-                                   workspace_bytes, stream);
+    return lt_api().cublasLtMatmul(
+        handle_, desc_.get(), &one, b, layouts_[0].get(), a, layouts_[1].get(), &beta, c,
+        layouts_[2].get(), d, layouts_[3].get(), &chosen.algo, workspace, workspace_bytes, stream);
   }
 
  private:
@@ -190,18 +192,17 @@ class Matmul {
     layouts_[index] = Owned(made, lt_api().cublasLtMatrixLayoutDestroy);
     const auto count = static_cast<int32_t>(batch);
     const int64_t offset = numbers.within(("stride_" + name).c_str(), 0, kMostNumber);
-    check_lt(lt_api().cublasLtMatrixLayoutSetAttribute(made, kBatchCount, &count,
-                                                       sizeof count),
+    check_lt(lt_api().cublasLtMatrixLayoutSetAttribute(made, kBatchCount, &count, sizeof count),
              "describing a matrix");
-    check_lt(lt_api().cublasLtMatrixLayoutSetAttribute(made, kBatchOffset, &offset,
-                                                       sizeof offset),
+    check_lt(lt_api().cublasLtMatrixLayoutSetAttribute(made, kBatchOffset, &offset, sizeof offset),
              "describing a matrix");
   }
 
   using Owned = std::unique_ptr<void, int (*)(void*)>;
   Handle handle_;
   Owned desc_{nullptr, nullptr};
-  Owned layouts_[4] = {{nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}};
+  Owned layouts_[4] = {
+      {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}};
   int type_, c_type_, d_type_, compute_;
 };
 
@@ -213,7 +214,8 @@ class MatmulOperation : public LibraryOperation {
       return static_cast<int>(
           numbers.within(name, optional ? -1 : 0, static_cast<int64_t>(operands) - 1));
     };
-    a_ = address("a"), b_ = address("b"), d_ = address("d"), workspace_at_ = address("workspace_at");
+    a_ = address("a"), b_ = address("b"), d_ = address("d"),
+    workspace_at_ = address("workspace_at");
     c_ = address("c", true), bias_ = address("bias", true);
     d_offset_ = static_cast<uint64_t>(numbers.within("d_offset", 0, kMostNumber));
     workspace_ = static_cast<size_t>(numbers.within("workspace", 0, kMostNumber));
@@ -260,7 +262,7 @@ std::unique_ptr<LibraryOperation> prepare_cublas_lt(const std::shared_ptr<Device
 
 std::vector<Tactic> cublas_lt_tactics(const std::shared_ptr<Device>& device, const Bindings& given,
                                       int count) {
-  constexpr size_t kWorkspace = 32 << 20;  // what NVIDIA advises for Hopper
+  constexpr size_t kWorkspace = 32 << 20;   // what NVIDIA advises for Hopper
   constexpr int64_t kMostTactic = 1 << 30;  // what a plan may hold
   device->enter();
   const Numbers numbers(given);

@@ -7,8 +7,8 @@
 
 namespace vitrail::cuda {
 
-// Operation "matmul": D[z, i, j] = act(sum over l of A[z, i, l] * B[z, l, j] + bias[j] + C[z, i, j]),
-// row-major. Products are summed in float32. Its numbers:
+// Operation "matmul": D[z, i, j] = act(sum over l of A[z, i, l] * B[z, l, j] + bias[j] + C[z, i,
+// j]), row-major. Products are summed in float32. Its numbers:
 //
 //   batch, m, n, k                    extents
 //   a, b, c, d, bias                  which address each is; c and bias: -1 when there is none
@@ -30,9 +30,9 @@ std::unique_ptr<LibraryOperation> prepare_cublas_lt(const std::shared_ptr<Device
                                                     const LibraryCall& call,
                                                     const Bindings& numbers, size_t operands);
 
-/// Algorithms for a matmul (numbers as above, those of the algorithm and "workspace" left out), best
-/// guess first, as the numbers that name them and the "workspace" each wants; at most `count`. None:
-/// the library has none.
+/// Algorithms for a matmul (numbers as above, those of the algorithm and "workspace" left out),
+/// best guess first, as the numbers that name them and the "workspace" each wants; at most `count`.
+/// None: the library has none.
 std::vector<Tactic> cublas_lt_tactics(const std::shared_ptr<Device>& device,
                                       const Bindings& numbers, int count);
 

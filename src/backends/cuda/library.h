@@ -9,9 +9,9 @@
 #include "base/gpu.h"
 #include "base/problem.h"
 
-// Vendor's libraries whose calls stand in plans (LibraryCall). They are loaded when first needed; the
-// part of their C interfaces that is used is declared in our sources, so that no header or library
-// of the toolkit is needed to build, and a plan without such calls never looks for them.
+// Vendor's libraries whose calls stand in plans (LibraryCall). They are loaded when first needed;
+// the part of their C interfaces that is used is declared in our sources, so that no header or
+// library of the toolkit is needed to build, and a plan without such calls never looks for them.
 namespace vitrail::cuda {
 
 /// "cublasLt" or "cudnn": its version, or why it is not there. Throws Error(bad_input) for another

@@ -21,7 +21,9 @@ std::vector<std::string> folders() {
 }
 }  // namespace
 
-void* SharedLibrary::symbol(const char* name) const { return handle ? dlsym(handle, name) : nullptr; }
+void* SharedLibrary::symbol(const char* name) const {
+  return handle ? dlsym(handle, name) : nullptr;
+}
 
 SharedLibrary open_library(const char* variable, std::initializer_list<const char*> names) {
   std::vector<std::string> places;

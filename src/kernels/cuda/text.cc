@@ -20,12 +20,6 @@ constexpr Header kHeaders[] = {
 #include "cuda_headers.inc"
 };
 
-int64_t known_alignment(const Problem& problem, bool output, size_t index) {
-  const Operand& o = (output ? problem.outputs : problem.inputs)[index];
-  const auto element = static_cast<int64_t>(size_of(o.dtype));
-  return problem.integer(fmt::format("align_{}{}", output ? "out" : "in", index), element);
-}
-
 bool is_multiple(const Expr& e, int64_t of) {
   Expr quotient;
   return of == 1 || divides(of, e, &quotient);
@@ -74,6 +68,12 @@ const char* c_type(DType dtype) {
 std::string literal(double value) {
   const auto narrow = static_cast<float>(value);
   return fmt::format("__uint_as_float(0x{:08x}u)", std::bit_cast<uint32_t>(narrow));
+}
+
+int64_t known_alignment(const Problem& problem, bool output, size_t index) {
+  const Operand& o = (output ? problem.outputs : problem.inputs)[index];
+  const auto element = static_cast<int64_t>(size_of(o.dtype));
+  return problem.integer(fmt::format("align_{}{}", output ? "out" : "in", index), element);
 }
 
 int vector_width(const Problem& problem, bool output, size_t index, int most_bytes) {

@@ -15,6 +15,8 @@ const char* c_type(DType dtype);
 /// A literal that reads back to the same float32.
 std::string literal(double value);
 
+/// Bytes that the address of an operand's element 0 is known to be a multiple of.
+int64_t known_alignment(const Problem& problem, bool output, size_t index);
 /// Elements that one access to an operand may take along its last axis: the most of 1, 2, 4, .. 16
 /// bytes for which the last stride is 1 and every other stride and the operand's base are
 /// multiples. Extents need not be: tails are the caller's. Bases are known from the problem's ints
