@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "api/memory.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "kernels/kernel.h"
+#include "kernels/gpu_kernel.h"
 #include "plan/plan_file.h"
 #include "vitrail/check.h"
 
@@ -13,6 +14,16 @@ namespace vitrail {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// The typical GPU of the plan's architecture, "cuda:sm_90a".
+GpuMachine gpu_of(const Plan& plan) {
+  constexpr std::string_view kPrefix = "cuda:sm_";
+  int sm = 0;
+  if (plan.target.starts_with(kPrefix))
+    std::from_chars(plan.target.data() + kPrefix.size(), plan.target.data() + plan.target.size(),
+                    sm);
+  return typical_gpu(sm);
+}
 
 std::string join(const std::vector<std::string>& list, const char* between) {
   std::string out;
@@ -37,9 +48,18 @@ Json model_json(const std::string& path) {
   return out;
 }
 
-// Why each compiled-in kernel of the step's family would not run it.
-Json refusals(const Step& step) {
+// Why each compiled-in kernel of the step's family would not run it: on this processor, or on the
+// kind of GPU that the plan is for.
+Json refusals(const Step& step, const Plan& plan) {
   Json out = Json::array();
+  if (plan.target != "cpu") {
+    for (const GpuKernel* kernel : all_gpu_kernels()) {
+      if (step.problem.family != kernel->family) continue;
+      const Refusal why = kernel->accepts(step.problem, gpu_of(plan));
+      if (!why.empty()) out.push_back({{"kernel", kernel->name}, {"reason", why}});
+    }
+    return out;
+  }
   for (const CpuKernel* kernel : all_cpu_kernels()) {
     if (step.problem.family != kernel->family) continue;
     const Refusal why = kernel->accepts(step.problem);
@@ -60,7 +80,7 @@ const char* heuristic_kernel(const Step& step) {
   return "none";
 }
 
-void steps_json(const Block& block, const InspectOptions& options, Json& out) {
+void steps_json(const Block& block, const Plan& plan, const InspectOptions& options, Json& out) {
   for (const Step& step : block) {
     Json s{{"name", step.name}, {"sources", step.sources}};
     if (step.kind == Step::Kind::launch) {
@@ -73,7 +93,7 @@ void steps_json(const Block& block, const InspectOptions& options, Json& out) {
                                 {"microseconds", c.microseconds}});
       if (step.choices.empty())
         s["kernels"].push_back({{"kernel", heuristic_kernel(step)}, {"tactic", "heuristic"}});
-      if (options.why) s["refused"] = refusals(step);
+      if (options.why) s["refused"] = refusals(step, plan);
       if (options.why) s["tried"] = step.trials;
     } else {
       s["op"] = step.kind == Step::Kind::host     ? step.op
@@ -82,7 +102,7 @@ void steps_json(const Block& block, const InspectOptions& options, Json& out) {
       s["kernels"] = Json::array({{{"kernel", "reference"}}});
     }
     out.push_back(std::move(s));
-    for (const Block& inner : step.blocks) steps_json(inner, options, out);
+    for (const Block& inner : step.blocks) steps_json(inner, plan, options, out);
   }
 }
 
@@ -126,7 +146,7 @@ Json plan_json(const std::string& path, const InspectOptions& options) {
                                    {"cosine", v.cosine},
                                    {"ok", v.ok}});
     t["layers"] = Json::array();
-    if (options.layers) steps_json(plan->steps, options, t["layers"]);
+    if (options.layers) steps_json(plan->steps, *plan, options, t["layers"]);
     out["targets"].push_back(std::move(t));
   }
   return out;

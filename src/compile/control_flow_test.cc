@@ -8,6 +8,7 @@
 #include "ir/text.h"
 #include "oracle/oracle.h"
 #include "runtime/executor.h"
+#include "vitrail/random.h"
 
 namespace vitrail {
 namespace {
@@ -16,9 +17,10 @@ using testing::HasSubstr;
 
 class Built {
  public:
-  explicit Built(const std::string& text, std::map<std::string, ShapeRange> shapes = {})
+  explicit Built(const std::string& text, std::map<std::string, ShapeRange> shapes = {},
+                 bool tune = false)
       : graph(ir::parse(text)) {
-    BuildOptions options{.shapes = std::move(shapes), .tune = false, .verify = VerifyLevel::off};
+    BuildOptions options{.shapes = std::move(shapes), .tune = tune, .verify = VerifyLevel::off};
     plan = std::make_shared<const Plan>(build_plan(graph, options, report));
     executor = std::make_unique<Executor>(plan, ExecutorOptions{.threads = 1, .poison = true});
   }
@@ -119,6 +121,42 @@ TEST(ControlFlow, AKnownConditionLeavesItsBranchAlone) {
   EXPECT_EQ(b.plan->steps[0].problem.family, "pointwise");
   EXPECT_EQ(b.plan->outputs[0].name, "y");
   b.check({Tensor::of<float>({3, 2}, {1, -2, 3, -4, 5, -6})});
+}
+
+// The branch that adds needs equal extents, the other one does not.
+TEST(ControlFlow, AGuardOfABranchHoldsWhereTheBranchRuns) {
+  Built b(R"(graph "t" (x: f32[N,2], z: f32[M,2], flag: bool[]) -> (y) {
+  symbol N input 1..
+  symbol M input 1..
+  const w: f32[2,2] = {1, 2, 3, 4}
+  y: f32[N,2] = If(flag, x, z, w) @"if" body (x: f32[N,2], z: f32[M,2], w: f32[2,2]) -> (y) {
+    symbol N input 1..
+    symbol M input 1..
+    s: f32[N,2] = Add(z, x) @"add"
+    y: f32[N,2] = MatMul(s, w) @"product"
+  } body (x: f32[N,2], z: f32[M,2], w: f32[2,2]) -> (y) {
+    symbol N input 1..
+    symbol M input 1..
+    y: f32[N,2] = Neg(x) @"neg"
+  }
+})",
+          {{"x", {{1, 2}, {5, 2}, {8, 2}}}, {"z", {{1, 2}, {2, 2}, {4, 2}}}}, true);
+  EXPECT_TRUE(b.plan->guards.empty());
+  const auto some = [](int64_t rows) { return random_tensor(DType::f32, {rows, 2}, 3); };
+  b.check({some(5), some(2), flag(false)});
+  b.check({some(3), some(3), flag(true)});
+  for (int again = 0; again < 2; ++again) {
+    try {
+      b.run({some(8), some(2), flag(true)});
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, Code::bad_input);
+      EXPECT_THAT(error.what(), HasSubstr("step 'if'"));
+      EXPECT_THAT(error.what(), HasSubstr("M is 2 and N is 8, but they must be equal"));
+    }
+    b.check({some(8), some(2), flag(false)});
+    b.check({some(4), some(4), flag(true)});
+  }
 }
 
 constexpr const char* kLoop =

@@ -33,6 +33,32 @@ Tensor constant_of(const Plan& plan, int value) {
   return plan.constants[static_cast<size_t>(b.constant)];
 }
 
+using Guards = std::map<const Step*, std::vector<PlanGuard>>;
+
+// The guards under which each step runs.
+void collect_guards(const Block& block, const std::vector<PlanGuard>& around, Guards& out) {
+  for (const Step& step : block) {
+    out[&step] = around;
+    for (size_t i = 0; i < step.blocks.size(); ++i) {
+      std::vector<PlanGuard> inner = around;
+      if (i < step.block_guards.size())
+        inner.insert(inner.end(), step.block_guards[i].begin(), step.block_guards[i].end());
+      collect_guards(step.blocks[i], inner, out);
+    }
+  }
+}
+
+// What data decides is taken to hold.
+bool hold(const std::vector<PlanGuard>& guards, const Bindings& at) {
+  return std::all_of(guards.begin(), guards.end(), [&](const PlanGuard& g) {
+    std::set<std::string> used;
+    g.a.collect_symbols(used), g.b.collect_symbols(used);
+    return std::any_of(used.begin(), used.end(),
+                       [&](const std::string& s) { return !at.contains(s); }) ||
+           g.a.eval(at) == g.b.eval(at);
+  });
+}
+
 }  // namespace
 
 double bytes_of(const BoundProblem& bound) {
@@ -69,6 +95,8 @@ bool from_cache(Job& job, const TimingCache& cache) {
 PlanJobs jobs_of(const Plan& plan, TuningDevice& device) {
   PlanJobs out;
   out.points = tuned_points(plan);
+  Guards guards;
+  collect_guards(plan.steps, plan.guards, guards);
   for_each_step(plan.steps, [&](const Step& step) {
     if (step.kind != Step::Kind::launch) return;
     auto& keys = out.keys[&step];
@@ -76,6 +104,8 @@ PlanJobs jobs_of(const Plan& plan, TuningDevice& device) {
     const std::set<std::string> symbols = symbols_of(step.problem);
     for (size_t p = 0; p < out.points.size(); ++p) {
       const Bindings& at = out.points[p].at;
+      // Operands contradict one another where the guards do not hold.
+      if (!hold(guards.at(&step), at)) continue;
       if (std::any_of(symbols.begin(), symbols.end(),
                       [&](const std::string& name) { return !at.contains(name); }))
         continue;

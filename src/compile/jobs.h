@@ -22,7 +22,8 @@ struct Job : TuningJob {
 struct PlanJobs {
   std::vector<TunedPoint> points;
   std::map<std::string, Job> jobs;
-  /// Of each launch at each point; empty: nothing to do there, or extents that data decide.
+  /// Of each launch at each point; empty: nothing to do there, extents that data decide, or
+  /// guards that do not hold.
   std::map<const Step*, std::vector<std::string>> keys;
 };
 PlanJobs jobs_of(const Plan& plan, TuningDevice& device);

@@ -39,7 +39,7 @@ class PlanMaker {
     plan_.model_name = graph_.name;
     plan_.metadata = graph_.metadata;
     symbols();
-    for (const Equality& e : graph_.guards) plan_.guards.push_back({e.a, e.b});
+    plan_.guards = guards_of(graph_, {});
     buffers();
     plan_.steps = make_block(layout_.steps);
     set_live_ranges(plan_);
@@ -202,10 +202,25 @@ class PlanMaker {
     for (size_t i = 0; i < laid.blocks.size(); ++i) {
       const ir::Graph& body = *node.bodies[i];
       step.blocks.push_back(make_block(laid.blocks[i]));
+      step.block_guards.push_back(guards_of(body, *laid.graph));
       if (i < laid.block_inputs.size())
         step.block_inputs.push_back(values(laid.block_inputs[i], body));
       step.block_outputs.push_back(values(laid.block_outputs[i], body));
     }
+    if (std::all_of(step.block_guards.begin(), step.block_guards.end(),
+                    [](const auto& guards) { return guards.empty(); }))
+      step.block_guards.clear();
+  }
+
+  // Those that the graph around does not have already.
+  static std::vector<PlanGuard> guards_of(const ir::Graph& graph, const ir::Graph& around) {
+    std::vector<PlanGuard> out;
+    for (const Equality& e : graph.guards) {
+      const bool known = std::any_of(around.guards.begin(), around.guards.end(),
+                                     [&](const Equality& g) { return g.a == e.a && g.b == e.b; });
+      if (!known) out.push_back({e.a, e.b});
+    }
+    return out;
   }
 
   // The symbols that this step writes.

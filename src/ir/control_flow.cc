@@ -23,12 +23,12 @@ void bind_inputs(const InferContext& ctx, Graph& body, size_t first, size_t firs
   }
 }
 
+// Guards stay with the body: they need to hold only where it runs.
 void run_body(Graph& graph, Graph& body, InferContext& ctx) {
   for (const auto& [symbol, info] : graph.symbols)
     body.symbols.insert_or_assign(symbol, info);  // ranges may be narrower now
   body.infer_all();
   for (const auto& [symbol, info] : body.symbols) graph.symbols.try_emplace(symbol, info);
-  ctx.equalities.insert(ctx.equalities.end(), body.guards.begin(), body.guards.end());
   ctx.warnings.insert(ctx.warnings.end(), body.warnings.begin(), body.warnings.end());
 }
 
@@ -265,6 +265,7 @@ size_t take_known_branch(Graph& graph, NodeId id) {
     value.shape = shape;
   }
   fusion.outputs = node.outputs;
+  graph.guards.insert(graph.guards.end(), body.guards.begin(), body.guards.end());
   dissolve(graph, graph.add_raw_node(std::move(fusion)));
   substitute(graph, settled);
   return 1;

@@ -88,9 +88,7 @@ class Decoder {
         plan.symbols.back().profiles.push_back(
             {numbers->Get(i), numbers->Get(i + 1), numbers->Get(i + 2)});
     });
-    read_.each(t_.guards(), [&](const fb::Guard* g) {
-      plan.guards.push_back({expr(g->a()), expr(g->b())});
-    });
+    plan.guards = guards(t_.guards());
     read_.each(t_.buffers(), [&](const fb::Buffer* b) {
       plan.buffers.push_back({to_enum<PlanBuffer::Kind>(b->kind(), 4, "kind of buffer"),
                               expr(b->bytes()), b->first(), b->last(), b->constant(), b->io()});
@@ -235,6 +233,11 @@ class Decoder {
     read_.each(from, [&](const fb::Ints* l) { out.push_back(read_.list<int>(l->list())); });
     return out;
   }
+  std::vector<PlanGuard> guards(const flatbuffers::Vector<const fb::Guard*>* from) {
+    std::vector<PlanGuard> out;
+    read_.each(from, [&](const fb::Guard* g) { out.push_back({expr(g->a()), expr(g->b())}); });
+    return out;
+  }
   Block block(const flatbuffers::Vector<flatbuffers::Offset<fb::Step>>* steps) {
     Block out;
     read_.each(steps, [&](const fb::Step* s) {
@@ -246,15 +249,19 @@ class Decoder {
       step.outputs = read_.list<int>(s->outputs());
       if (step.kind == Step::Kind::launch) step.problem = problem(s->problem());
       read_.each(s->choices(), [&](const fb::Choice* c) { step.choices.push_back(choice(c)); });
-      step.refusals = texts(s->refusals());
       step.domain = text(s->domain());
       step.op = text(s->op());
       read_.each(s->attrs(), [&](const fb::Attr* a) { step.attrs.set(text(a->name()), attr(a)); });
       read_.each(s->data_extents(), [&](const fb::Extent* d) {
         step.data_extents.push_back({d->output(), d->axis(), text(d->symbol())});
       });
-      read_.each(s->blocks(),
-                 [&](const fb::Block* b) { step.blocks.push_back(block(b->steps())); });
+      bool guarded = false;
+      read_.each(s->blocks(), [&](const fb::Block* b) {
+        step.blocks.push_back(block(b->steps()));
+        step.block_guards.push_back(guards(b->guards()));
+        guarded |= !step.block_guards.back().empty();
+      });
+      if (!guarded) step.block_guards.clear();
       step.block_inputs = lists(s->block_inputs());
       step.block_outputs = lists(s->block_outputs());
     });

@@ -40,7 +40,7 @@ class Encoder {
       for (const PlanSymbol::Profile& p : s.profiles)
         out.profiles.insert(out.profiles.end(), {p.min, p.opt, p.max});
     }
-    for (const PlanGuard& g : plan.guards) t.guards.emplace_back(expr(g.a), expr(g.b));
+    t.guards = guards(plan.guards);
     for (const PlanBuffer& b : plan.buffers) {
       auto& out = add(t.buffers);
       out.kind = static_cast<uint8_t>(b.kind);
@@ -187,6 +187,11 @@ class Encoder {
     for (const std::vector<int>& list : from) add(out).list = list;
     return out;
   }
+  std::vector<fb::Guard> guards(const std::vector<PlanGuard>& from) {
+    std::vector<fb::Guard> out;
+    for (const PlanGuard& g : from) out.emplace_back(expr(g.a), expr(g.b));
+    return out;
+  }
   std::vector<std::unique_ptr<fb::StepT>> block(const Block& steps) {
     std::vector<std::unique_ptr<fb::StepT>> out;
     for (const Step& s : steps) {
@@ -197,13 +202,16 @@ class Encoder {
       t.inputs = s.inputs, t.outputs = s.outputs;
       if (s.kind == Step::Kind::launch) t.problem = problem(s.problem);
       for (const KernelChoice& c : s.choices) t.choices.push_back(choice(c));
-      t.refusals = texts(s.refusals);
       t.domain = text_(s.domain);
       t.op = text_(s.op);
       for (const auto& [name, value] : s.attrs.all()) t.attrs.push_back(attr(name, value));
       for (const Step::DataExtent& d : s.data_extents)
         t.data_extents.emplace_back(d.output, d.axis, text_(d.symbol));
-      for (const Block& b : s.blocks) add(t.blocks).steps = block(b);
+      for (size_t i = 0; i < s.blocks.size(); ++i) {
+        auto& out_block = add(t.blocks);
+        out_block.steps = block(s.blocks[i]);
+        if (i < s.block_guards.size()) out_block.guards = guards(s.block_guards[i]);
+      }
       t.block_inputs = lists(s.block_inputs);
       t.block_outputs = lists(s.block_outputs);
     }

@@ -62,6 +62,13 @@ struct KernelChoice {
   Expr counters = 0;
 };
 
+/// Both sides must evaluate to the same number: a plan's guards when a session binds, those of a
+/// block when it runs.
+struct PlanGuard {
+  Expr a, b;
+  bool operator==(const PlanGuard&) const = default;
+};
+
 struct Step;
 using Block = std::vector<Step>;
 
@@ -75,17 +82,18 @@ struct Step {
   std::vector<int> outputs;
   Problem problem;                    // launch
   std::vector<KernelChoice> choices;  // launch
-  std::vector<std::string> refusals;  ///< "kernel: reason", for inspect --why
-  std::vector<std::string> trials;    ///< candidates and their times, likewise; kept in the record
-  std::string domain, op;             // host
-  Attrs attrs;                        // host
+  std::vector<std::string> trials;  ///< candidates and their times, for inspect --why; kept in the
+                                    ///< record
+  std::string domain, op;           // host
+  Attrs attrs;                      // host
   /// host, branch and loop: symbols written by the step, as (output, axis) -> symbol.
   struct DataExtent {
     int output = 0, axis = 0;
     std::string symbol;
   };
   std::vector<DataExtent> data_extents;
-  std::vector<Block> blocks;  // branch: then, else; loop: body
+  std::vector<Block> blocks;                         // branch: then, else; loop: body
+  std::vector<std::vector<PlanGuard>> block_guards;  ///< of each block, or none at all
   /// loop: values set before each round: its number (i64 scalar), the condition (-1: not read),
   /// then the carried values. `inputs` are the trip count and the first condition (-1: absent),
   /// then the carried values' first contents.
@@ -109,11 +117,6 @@ void for_each_step(Steps& block, const Visit& visit) {
 struct PlanTensorInfo {
   std::string name;
   int value = -1;
-};
-
-/// A guard checked when a session binds: both sides must evaluate to the same number.
-struct PlanGuard {
-  Expr a, b;
 };
 
 /// What was measured by the build's verification, kept for `inspect`.

@@ -96,11 +96,11 @@ Plan full_plan() {
   launch.problem.fixed_order = true;
   launch.choices = {{{{"N", {1, 4}}}, "pointwise_f32_avx2", {{"rows", 4}}, 12.5},
                     {{}, "pointwise_f32_baseline", {}, 0}};
-  launch.refusals = {"pointwise_f32_avx512: strides"};
   Step branch{.name = "if", .inputs = {4}, .outputs = {3}};
   branch.kind = Step::Kind::branch;
   branch.blocks = {{launch}, {}};
   branch.block_outputs = {{3}, {0}};
+  branch.block_guards = {{}, {{n, 2}}};
   p.steps = {host, branch};
   p.metadata = {{"task", "classify"}, {"labels", "a\nb"}};
   p.source_graph = "graph \"m\" () -> () {}";
@@ -128,6 +128,7 @@ TEST_F(PlanFileTest, EverythingComesBack) {
             back.source_constants[0].raw());  // equal contents are stored once
   EXPECT_TRUE(back.steps[0].attrs == plan.steps[0].attrs);
   EXPECT_EQ(back.steps[1].blocks[0][0].problem, plan.steps[1].blocks[0][0].problem);
+  EXPECT_EQ(back.steps[1].block_guards, plan.steps[1].block_guards);
   EXPECT_EQ(back.steps[1].blocks[0][0].choices[0].microseconds, 12.5);
   EXPECT_EQ(back.symbols[2].bound, plan.symbols[2].bound);
   EXPECT_EQ(back.metadata, plan.metadata);
@@ -283,6 +284,10 @@ TEST(Validate, BrokenPlansAreRefused) {
   refused("value 5 of 5", [](Plan& p) { p.steps[0].inputs[0] = 5; });
   refused("is no data symbol", [](Plan& p) { p.steps[0].data_extents[0].symbol = "N"; });
   refused("axis 1 of 1", [](Plan& p) { p.steps[0].data_extents[0].axis = 1; });
+  refused("guards of 1 blocks", [](Plan& p) { p.steps[1].block_guards.pop_back(); });
+  refused("the undeclared symbol 'Z'", [](Plan& p) {
+    p.steps[1].block_guards[0] = {{Expr::symbol("Z"), 1}};
+  });
   refused("needs one boolean input", [](Plan& p) { p.steps[1].inputs[0] = 0; });
   refused("2 block outputs for 1 outputs",
           [](Plan& p) { p.steps[1].block_outputs[0].push_back(3); });

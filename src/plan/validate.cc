@@ -171,6 +171,10 @@ class Checker {
         if (s.kind == K::launch) launch(s);
         if (s.kind == K::branch) branch(s);
         if (s.kind == K::loop) loop(s);
+        require(s.block_guards.empty() || s.block_guards.size() == s.blocks.size(), Code::bad_input,
+                "guards of {} blocks, there are {}", s.block_guards.size(), s.blocks.size());
+        for (const auto& guards : s.block_guards)
+          for (const PlanGuard& guard : guards) known(guard.a), known(guard.b);
         if (s.kind == K::launch || s.kind == K::host)
           require(s.blocks.empty(), Code::bad_input, "only branches and loops have blocks");
         for (const Block& b : s.blocks) block(b, depth + 1);
@@ -325,6 +329,7 @@ class Checker {
 
   // --- windows at the corners of the range
   void windows() const {
+    const std::vector<bool> guarded = guarded_values(plan_);
     for (const auto& [at, pick] :
          {std::pair{"min", &PlanSymbol::min}, {"opt", &PlanSymbol::opt}, {"max", &PlanSymbol::max}})
       for (const bool empty : {false, true}) {
@@ -349,7 +354,9 @@ class Checker {
         if (empty)
           for (const PlanSymbol& s : plan_.symbols)
             if (s.kind == PlanSymbol::Kind::data) at_point[s.name] = 0;
-        for (const PlanValue& v : plan_.values) window(v, at_point, bytes, at);
+        // What is used only where guards of a block hold is checked when it is bound.
+        for (size_t v = 0; v < plan_.values.size(); ++v)
+          if (!guarded[v]) window(plan_.values[v], at_point, bytes, at);
       }
   }
   static void window(const PlanValue& v, const Bindings& at_point,
@@ -369,6 +376,40 @@ class Checker {
   int steps_ = 0;
 };
 }  // namespace
+
+namespace {
+void mark_values(const Step& step, std::vector<bool>& marked) {
+  const auto mark = [&](const std::vector<int>& values) {
+    for (const int v : values)
+      if (v >= 0) marked[static_cast<size_t>(v)] = true;
+  };
+  mark(step.inputs), mark(step.outputs);
+  for (const auto& list : step.block_inputs) mark(list);
+  for (const auto& list : step.block_outputs) mark(list);
+}
+void mark_guarded(const Block& block, bool inside, std::vector<bool>& guarded,
+                  std::vector<bool>& free) {
+  for (const Step& step : block) {
+    mark_values(step, inside ? guarded : free);
+    for (size_t i = 0; i < step.blocks.size(); ++i)
+      mark_guarded(step.blocks[i], inside || has_guards(step, i), guarded, free);
+  }
+}
+}  // namespace
+
+bool has_guards(const Step& step, size_t block) {
+  return block < step.block_guards.size() && !step.block_guards[block].empty();
+}
+
+std::vector<bool> guarded_values(const Plan& plan) {
+  std::vector<bool> guarded(plan.values.size()), free(plan.values.size());
+  mark_guarded(plan.steps, false, guarded, free);
+  for (const auto* list : {&plan.inputs, &plan.outputs})
+    for (const PlanTensorInfo& io : *list) free[static_cast<size_t>(io.value)] = true;
+  for (size_t v = 0; v < guarded.size(); ++v)
+    if (free[v]) guarded[v] = false;
+  return guarded;
+}
 
 Span span_of(const Dims& dims, const Dims& strides) {
   Span out{0, 0};

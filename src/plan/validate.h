@@ -22,6 +22,12 @@ void add_data_bounds(const Plan& plan, Bindings& symbols);
 /// All symbols at min, opt or max of the range, data symbols at their bounds.
 Bindings symbols_at(const Plan& plan, int64_t PlanSymbol::*pick);
 
+/// Whether the step's block has guards of its own.
+bool has_guards(const Step& step, size_t block);
+/// By value: only steps inside blocks with guards use it. Where the guards do not hold, its extents
+/// may contradict those of its buffer.
+std::vector<bool> guarded_values(const Plan& plan);
+
 /// Steps in `block` with everything inside them.
 int count_steps(const Block& block);
 

@@ -17,43 +17,59 @@ void eval_into(Dims& out, const Shape& shape, const Bindings& symbols) {
 
 Binding::Binding(const Program& program, Bindings symbols)
     : program_(&program), symbols_(std::move(symbols)) {
-  check_guards(false);
-  lay_out();
   const Plan& plan = program.plan();
+  for (const PlanGuard& guard : plan.guards)
+    if (!program.depends_on_data(guard.a) && !program.depends_on_data(guard.b)) check(guard);
+  lay_out();
   values_.resize(plan.values.size());
   steps_.resize(program.steps().size());
+  const std::vector<bool> guarded = guarded_values(plan);
   for (size_t i = 0; i < plan.values.size(); ++i) {
     const PlanValue& v = plan.values[i];
     value_uses_data_.push_back(program.depends_on_data(v.dims) ||
                                program.depends_on_data(v.strides) ||
-                               program.depends_on_data(v.offset));
+                               program.depends_on_data(v.offset) || guarded[i]);
     if (!value_uses_data_[i]) bind_value(static_cast<int>(i));
   }
   for (const StepInfo& info : program.steps())
     if (info.step->kind == Step::Kind::launch && !info.data_dependent) step(info);
 }
 
-void Binding::check_guards(bool with_data) const {
-  for (const PlanGuard& guard : program_->plan().guards) {
-    if ((program_->depends_on_data(guard.a) || program_->depends_on_data(guard.b)) != with_data)
-      continue;
-    if (with_data) {
-      std::set<std::string> used;
-      guard.a.collect_symbols(used), guard.b.collect_symbols(used);
-      if (!std::all_of(used.begin(), used.end(),
-                       [&](const std::string& s) { return symbols_.count(s) > 0; }))
-        continue;
-    }
-    const int64_t a = guard.a.eval(symbols_), b = guard.b.eval(symbols_);
-    if (a == b) continue;
-    std::string at;
-    for (const auto& [name, value] : symbols_)
-      at += fmt::format("{}{}={}", at.empty() ? "" : ", ", printable(name), value);
-    fail(Code::bad_input,
-         "these input shapes do not fit the model: {} is {} and {} is {}, but they must be equal "
-         "(at {})",
-         printable(guard.a.str()), a, printable(guard.b.str()), b, at);
+void Binding::check(const PlanGuard& guard) const {
+  const int64_t a = guard.a.eval(symbols_), b = guard.b.eval(symbols_);
+  if (a == b) return;
+  std::string at;
+  for (const auto& [name, value] : symbols_)
+    at += fmt::format("{}{}={}", at.empty() ? "" : ", ", printable(name), value);
+  fail(Code::bad_input,
+       "these input shapes do not fit the model: {} is {} and {} is {}, but they must be equal "
+       "(at {})",
+       printable(guard.a.str()), a, printable(guard.b.str()), b, at);
+}
+
+// Those that use data symbols, as far as their values are known.
+void Binding::check_data(const std::vector<PlanGuard>& guards) const {
+  for (const PlanGuard& guard : guards) {
+    if (!program_->depends_on_data(guard.a) && !program_->depends_on_data(guard.b)) continue;
+    std::set<std::string> used;
+    guard.a.collect_symbols(used), guard.b.collect_symbols(used);
+    if (std::all_of(used.begin(), used.end(),
+                    [&](const std::string& s) { return symbols_.count(s) > 0; }))
+      check(guard);
   }
+}
+
+void Binding::enter(const StepInfo& info, size_t block) {
+  if (!has_guards(*info.step, block)) return;
+  const std::vector<PlanGuard>& guards = info.step->block_guards[block];
+  for (const PlanGuard& guard : guards)
+    if (!program_->depends_on_data(guard.a) && !program_->depends_on_data(guard.b)) check(guard);
+  check_data(guards);
+  entered_.push_back(&guards);
+}
+
+void Binding::leave(const StepInfo& info, size_t block) {
+  if (has_guards(*info.step, block)) entered_.pop_back();
 }
 
 void Binding::lay_out() {
@@ -223,6 +239,7 @@ void Binding::check_operand(const Operand& operand, const BoundOperand& bound, i
 }
 
 void Binding::forget_data() {
+  entered_.clear();
   for (const PlanSymbol& s : program_->plan().symbols)
     if (s.kind == PlanSymbol::Kind::data) symbols_.erase(s.name);
 }
@@ -243,7 +260,8 @@ void Binding::set_data(const std::string& name, int64_t extent) {
   else
     symbols_.emplace(name, extent);
   ++version_;
-  check_guards(true);
+  check_data(program_->plan().guards);
+  for (const auto* guards : entered_) check_data(*guards);
 }
 
 }  // namespace vitrail

@@ -18,8 +18,10 @@ struct StepInfo {
   int index = 0;                           ///< depth first, as in PlanBuffer::first
   std::vector<std::vector<int>> blocks;    ///< indices of the steps in each block
   std::vector<std::string> inner_symbols;  ///< data symbols that steps inside write
-  bool data_dependent = false;             ///< launch: its problem or choices use data symbols
-  const OpDef* op = nullptr;               ///< host
+  /// launch: its problem or choices use data symbols, or it stands in a block with guards. It is
+  /// bound just before it runs.
+  bool data_dependent = false;
+  const OpDef* op = nullptr;  ///< host
   std::vector<const CpuKernel*>
       choices;  ///< launch: of step->choices; null: not for this processor
   const KernelFamily* family = nullptr;
@@ -48,7 +50,7 @@ class Program {
                                                     const Bindings& symbols) const;
 
  private:
-  std::vector<int> add_block(const Block& block);
+  std::vector<int> add_block(const Block& block, bool guarded);
   void resolve_launch(StepInfo& info) const;
   void resolve_host(StepInfo& info) const;
   const CpuKernel* heuristic(const StepInfo& info) const;
@@ -102,6 +104,10 @@ class Binding {
   /// write before a block runs. A guard must not compare a new extent with one of an earlier round.
   void forget_data();
   void forget(const StepInfo& info);
+  /// Before and after the run of a step's block: its guards hold between them. forget_data() leaves
+  /// all blocks.
+  void enter(const StepInfo& info, size_t block);
+  void leave(const StepInfo& info, size_t block);
 
   int64_t buffer_bytes(int buffer) const { return bytes_[buffer]; }
   int64_t arena_offset(int buffer) const { return offsets_[buffer]; }
@@ -115,7 +121,8 @@ class Binding {
 
  private:
   void lay_out();
-  void check_guards(bool with_data) const;
+  void check(const PlanGuard& guard) const;
+  void check_data(const std::vector<PlanGuard>& guards) const;
   void bind_value(int index);
   void bind_step(const StepInfo& info);
   void bind_device(const StepInfo& info);
@@ -129,7 +136,8 @@ class Binding {
   int64_t arena_bytes_ = 0;
   std::vector<BoundValue> values_;
   std::vector<BoundStep> steps_;
-  std::vector<bool> value_uses_data_;
+  std::vector<bool> value_uses_data_;                   // or is used only in blocks with guards
+  std::vector<const std::vector<PlanGuard>*> entered_;  // guards of the blocks that run
   size_t scratch_ = 0, shared_ = 0;
 };
 

@@ -150,7 +150,9 @@ void Executor::run_branch(const StepInfo& info, const RunHooks& hooks, cpu::Leas
           to_string(condition.dims()));
   const size_t taken = condition.int_at(0) != 0 ? 0 : 1;
   current_->forget(info);
+  current_->enter(info, taken);
   run_block(info.blocks[taken], hooks, lease);
+  current_->leave(info, taken);
   if (step.block_outputs.empty()) return;
   const std::vector<int>& from = step.block_outputs[taken];
   for (size_t i = 0; i < from.size(); ++i) {
@@ -199,7 +201,9 @@ void Executor::run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
     if (in[0] >= 0) store(in[0], Tensor::scalar(round));
     if (in[1] >= 0) store(in[1], Tensor::scalar(go_on));
     for (size_t i = 0; i < carried; ++i) store(in[i + 2], state[i]);
+    current_->enter(info, 0);
     run_block(info.blocks[0], hooks, lease);
+    current_->leave(info, 0);
     go_on = scalar(out[0], go_on) != 0;
     // All are read before one is written: the body may hand two values over crosswise.
     for (size_t i = 0; i < carried; ++i) state[i] = view_tensor(out[i + 1], true);

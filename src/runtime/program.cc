@@ -14,7 +14,7 @@ Program::Program(std::shared_ptr<const Plan> plan, std::span<const CpuKernel* co
   for (const PlanSymbol& s : plan_->symbols)
     if (s.kind == PlanSymbol::Kind::data) data_symbols_.insert(s.name);
   steps_.reserve(static_cast<size_t>(count_steps(plan_->steps)));
-  root_ = add_block(plan_->steps);
+  root_ = add_block(plan_->steps, false);
 }
 
 bool Program::depends_on_data(const Expr& e) const {
@@ -35,18 +35,18 @@ const PlanSymbol& Program::symbol(const std::string& name) const {
   return *found;
 }
 
-std::vector<int> Program::add_block(const Block& block) {
+std::vector<int> Program::add_block(const Block& block, bool guarded) {
   std::vector<int> indices;
   for (const Step& step : block) {
     const int index = static_cast<int>(steps_.size());
     indices.push_back(index);
-    steps_.push_back({.step = &step, .index = index});
+    steps_.push_back({.step = &step, .index = index, .data_dependent = guarded});
     with_context(fmt::format("step '{}'", printable(step.name)), [&] {
       if (step.kind == Step::Kind::launch) resolve_launch(steps_[index]);
       if (step.kind == Step::Kind::host) resolve_host(steps_[index]);
     });
-    for (const Block& inner : step.blocks) {
-      std::vector<int> list = add_block(inner);
+    for (size_t b = 0; b < step.blocks.size(); ++b) {
+      std::vector<int> list = add_block(step.blocks[b], guarded || has_guards(step, b));
       for (const int i : list) {
         std::vector<std::string>& names = steps_[index].inner_symbols;
         for (const Step::DataExtent& d : steps_[i].step->data_extents) names.push_back(d.symbol);
@@ -63,8 +63,8 @@ void Program::resolve_launch(StepInfo& info) const {
   const auto uses_data = [&](const Operand& o) {
     return depends_on_data(o.dims) || depends_on_data(o.strides);
   };
-  info.data_dependent = std::any_of(problem.inputs.begin(), problem.inputs.end(), uses_data) ||
-                        std::any_of(problem.outputs.begin(), problem.outputs.end(), uses_data);
+  info.data_dependent |= std::any_of(problem.inputs.begin(), problem.inputs.end(), uses_data) ||
+                         std::any_of(problem.outputs.begin(), problem.outputs.end(), uses_data);
   for (const auto* list : {&info.step->inputs, &info.step->outputs})
     for (const int v : *list) info.data_dependent |= depends_on_data(plan_->values[v].offset);
   info.family = find_family(problem.family);

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from golden import CVT_MODELS, Golden
-from program import VITRAIL, vitrail
+from program import VITRAIL, run, vitrail
 
 pytestmark = pytest.mark.skipif(not VITRAIL.exists(), reason=f"{VITRAIL} is not built")
 
@@ -172,6 +172,35 @@ def test_tuning_is_told_kept_and_shown(folder):
     assert "is ignored" in warned
     assert "not timed within the budget of 0 s" in warned
     vitrail("build", model, "-o", plan, "--timing-cache", folder / "missing" / "cache", code=6)
+
+
+def test_why_asks_the_kernels_of_the_plans_device(tmp_path):
+    """A plan for a GPU is made without one, where NVRTC is installed."""
+    from onnx import TensorProto, checker, helper, save
+
+    nodes = [
+        helper.make_node("MatMul", ["q", "k"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["weights"]),
+        helper.make_node("MatMul", ["weights", "v"], ["y"]),
+    ]
+    dims = {"q": [2, 6, 8], "k": [2, 8, 6], "v": [2, 6, 8], "y": [2, 6, 8]}
+    io = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, list(d)) for name, d in dims.items()}
+    graph = helper.make_graph(nodes, "attention", [io["q"], io["k"], io["v"]], [io["y"]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    save(model, tmp_path / "attention.onnx")
+    for device, prefix in ((), "_f32_"), (("--device", "cuda", "--arch", "sm_90"), "_cuda"):
+        plan = tmp_path / "attention.vitrail"
+        options = ("--verify", "off", "--budget", 0, *device)
+        code, _, errors = run("build", tmp_path / "attention.onnx", "-o", plan, *options)
+        if code == 5 and "NVRTC" in errors:
+            pytest.skip("NVRTC is not installed")
+        assert code == 0, errors
+        layers = json.loads(vitrail("inspect", plan, "--json", "--why"))["targets"][0]["layers"]
+        refused = [r for layer in layers for r in layer.get("refused", [])]
+        assert all(prefix in r["kernel"] for r in refused), refused
+        if device:
+            assert {"kernel": "attention_cuda_mma", "reason": "operands are not of one 16-bit type"} in refused
 
 
 def test_deterministic_builds_give_the_same_bytes(folder):
