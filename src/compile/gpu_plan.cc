@@ -74,6 +74,13 @@ class Classes {
  private:
   std::vector<uint32_t> parent_;
 };
+
+// A constant with one axis longer than 1, at most.
+bool is_bias(const ir::Value& value) {
+  if (!value.is_constant()) return false;
+  const Dims& dims = value.constant.dims();
+  return std::count_if(dims.begin(), dims.end(), [](int64_t d) { return d != 1; }) <= 1;
+}
 }  // namespace
 
 std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
@@ -118,6 +125,13 @@ std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
   };
   for (ir::ValueId v : tied)
     if (narrow(v) && graph.value(v).is_constant()) change(v);
+  // Biases of products are weights as their factors are; libraries add them in the result's type.
+  for (ir::NodeId id : order) {
+    const ir::Node& node = graph.node(id);
+    if ((node.family != "gemm" && node.family != "conv") || !narrow(node.outputs[0])) continue;
+    for (ir::ValueId v : node.inputs)
+      if (narrow(v) && is_bias(graph.value(v))) change(v);
+  }
   for (ir::NodeId id : order)
     for (ir::ValueId v : graph.node(id).outputs)
       if (narrow(v)) change(v);

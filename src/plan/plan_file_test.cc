@@ -96,6 +96,11 @@ Plan full_plan() {
   launch.problem.fixed_order = true;
   launch.choices = {{{{"N", {1, 4}}}, "pointwise_f32_avx2", {{"rows", 4}}, 12.5},
                     {{}, "pointwise_f32_baseline", {}, 0}};
+  KernelChoice called{.when = {{"N", {5, 8}}}, .kernel = "gemm_cublaslt", .tactic = {{"algo", 66}}};
+  called.launches.emplace_back().library = {
+      "cublasLt", 130000, "matmul", {{"m", 3 * n}, {"lda", 3}, {"bias", -1}}};
+  called.workspace_bytes = 12 * n;
+  launch.choices.insert(launch.choices.begin() + 1, called);
   Step branch{.name = "if", .inputs = {4}, .outputs = {3}};
   branch.kind = Step::Kind::branch;
   branch.blocks = {{launch}, {}};
@@ -130,6 +135,9 @@ TEST_F(PlanFileTest, EverythingComesBack) {
   EXPECT_EQ(back.steps[1].blocks[0][0].problem, plan.steps[1].blocks[0][0].problem);
   EXPECT_EQ(back.steps[1].block_guards, plan.steps[1].block_guards);
   EXPECT_EQ(back.steps[1].blocks[0][0].choices[0].microseconds, 12.5);
+  const KernelChoice& called = back.steps[1].blocks[0][0].choices[1];
+  EXPECT_EQ(called.launches, plan.steps[1].blocks[0][0].choices[1].launches);
+  EXPECT_EQ(called.workspace_bytes, plan.steps[1].blocks[0][0].choices[1].workspace_bytes);
   EXPECT_EQ(back.symbols[2].bound, plan.symbols[2].bound);
   EXPECT_EQ(back.metadata, plan.metadata);
   EXPECT_EQ(back.source_graph, plan.source_graph);
@@ -240,6 +248,10 @@ TEST_F(PlanFileTest, OtherFilesAndVersionsAreNamed) {
 
 // Each edit breaks one rule; what is written would come from a bug of ours, what is read from
 // anyone.
+LibraryCall& call_of(Plan& plan) {
+  return *plan.steps[1].blocks[0][0].choices[1].launches[0].library;
+}
+
 TEST(Validate, BrokenPlansAreRefused) {
   EXPECT_NO_THROW(validate(full_plan()));
   Plan sorted = full_plan();  // a bound may use an input symbol declared after it
@@ -261,6 +273,15 @@ TEST(Validate, BrokenPlansAreRefused) {
     p.symbols[2].bound = Expr::symbol("late");
     p.symbols.push_back({.name = "late", .kind = PlanSymbol::Kind::data, .bound = 1});
   });
+  refused("unknown library 'libm", [](Plan& p) { call_of(p).library = "libm\x1b"; });
+  refused("undeclared symbol 'Q'", [](Plan& p) { call_of(p).numbers["m"] = Expr::symbol("Q"); });
+  refused("65 numbers", [](Plan& p) {
+    for (int i = 0; call_of(p).numbers.size() < 65; ++i) call_of(p).numbers[std::to_string(i)] = i;
+  });
+  refused("1 launches and module 0",
+          [](Plan& p) { p.steps[1].blocks[0][0].choices[1].module = 0; });
+  refused("1 launches and module -1",
+          [](Plan& p) { p.steps[1].blocks[0][0].choices[1].launches[0].library.reset(); });
   refused("declared twice", [](Plan& p) { p.symbols[1].name = "N"; });
   refused("no name for a symbol", [](Plan& p) { p.symbols[1].name = "N+1"; });
   refused("is not 0 <= min", [](Plan& p) { p.symbols[0].min = 5; });

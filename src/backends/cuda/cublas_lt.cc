@@ -127,8 +127,12 @@ class Matmul {
       lt_api().cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value);
     };
     prefer(kMaxWorkspace, uint64_t{workspace});
-    // Partial sums are added in float32, whatever D's type.
-    prefer(kReductionMask, kReduceComputeType);
+    // Partial sums are added in float32, whatever D's type. Their sum is rounded to that type
+    // before bias, activation and C, so a narrow D with any of those is summed in one part.
+    const bool rounds_once =
+        d_type_ == kF32 ||
+        (numbers.get("bias", -1) < 0 && numbers.get("c", -1) < 0 && !numbers.at("activation"));
+    prefer(kReductionMask, rounds_once ? kReduceComputeType : uint32_t{0});
     const auto align = [&](const char* name) {
       return static_cast<uint32_t>(numbers.within(name, 1, 256));
     };

@@ -119,6 +119,10 @@ std::vector<Problem> gemm_samples() {
   out.push_back(constant_b({b, m}, 33, 65, 5));
   out.push_back(constant_b({b, 1}, 96, 50, 1));
   out.push_back(constant_b({197}, 96, 96, 2));
+  Problem tanh = constant_b({m}, 40, 32, 8);  // one result alone
+  tanh.outputs.pop_back();
+  tanh.epilogue.results = {3};
+  out.push_back(tanh);
   // Windows: A out of wider rows, the output into wider rows, a class token left out.
   Problem windows = constant_b({b, m}, 20, 31, 5);
   windows.inputs[0] = window(windows.inputs[0].dims, 25);
