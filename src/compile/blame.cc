@@ -49,7 +49,8 @@ Blame guilty_kernel(Replay& replay, const BuildOptions& options) {
 }  // namespace
 
 Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan,
-                 const BuildOptions& options, const KernelSet& kernels, const FailedTrial& trial,
+                 const BuildOptions& options, const KernelSet& kernels,
+                 std::span<const passes::Pass> passes, const FailedTrial& trial,
                  References& references) {
   Replay replay({&fused}, std::shared_ptr<const Plan>(&plan, [](const Plan*) {}), trial.inputs,
                 {.executor = {.threads = options.threads,
@@ -63,14 +64,14 @@ Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& 
             options))
     return {};
   std::set<std::string> tried(options.disabled_passes.begin(), options.disabled_passes.end());
-  for (const passes::Pass& pass : passes::pipeline()) {
+  for (const passes::Pass& pass : passes) {
     if (!tried.insert(pass.name).second) continue;
     ir::Graph graph = imported.clone();
     apply_shapes(graph, options.shapes);
     graph.infer_all();
     std::vector<std::string> disabled = options.disabled_passes;
     disabled.emplace_back(pass.name);
-    passes::run(graph, {.disabled = disabled, .observe = {}});
+    passes::run(graph, {.disabled = disabled, .observe = {}, .passes = passes});
     if (agree(oracle::run(graph, trial.inputs), wanted, options))
       return {Blame::Kind::pass, pass.name,
               "the graph it leaves does not mean what the model means"};

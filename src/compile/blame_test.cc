@@ -134,6 +134,31 @@ TEST_F(BrokenKernels, OneInTheBodyOfALoopIsFound) {
       << account();
 }
 
+// A pass that takes one function for another, before those that fuse.
+size_t confuse_sigmoid(ir::Graph& graph) {
+  size_t changes = 0;
+  for (ir::NodeId id : graph.topological_order()) {
+    if (!graph.node(id).is("Sigmoid")) continue;
+    graph.node(id).op = find_op("", "Tanh");
+    ++changes;
+  }
+  return changes;
+}
+
+TEST_F(BrokenKernels, APassAtFaultIsSwitchedOffAndNamed) {
+  std::vector<passes::Pass> passes(passes::pipeline().begin(), passes::pipeline().end());
+  passes.insert(passes.begin() + 3, {"confuse_sigmoid", confuse_sigmoid});
+  const Plan plan = build_plan(ir::parse(kModel), options_, report_, {}, passes);
+  EXPECT_NE(account().find("switched off: pass 'confuse_sigmoid', because the graph it leaves does "
+                           "not mean what the model means"),
+            std::string::npos)
+      << account();
+  EXPECT_EQ(account().find("switched off: kernel"), std::string::npos) << account();
+  ASSERT_FALSE(report_.verification.empty());
+  for (const CheckRow& row : report_.verification) EXPECT_TRUE(row.ok);
+  EXPECT_FALSE(plan.steps.empty());
+}
+
 TEST_F(BrokenKernels, NobodyIsBlamedWhenAllIsWell) {
   build(Kernels([](const CpuKernel&) { return false; }));
   EXPECT_EQ(account().find("switched off"), std::string::npos) << account();

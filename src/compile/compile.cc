@@ -55,7 +55,7 @@ std::string failures(const BuildReport& report) {
 class Build {
  public:
   Build(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-        const KernelSet& kernels)
+        const KernelSet& kernels, std::span<const passes::Pass> passes)
       : imported_(imported),
         options_(options),
         report_(report),
@@ -63,6 +63,7 @@ class Build {
         gpu_(gpu_target(options)),
         cache_(options.timing_cache, timing_key(this_machine(), workers_)),
         kernels_(kernels),
+        passes_(passes),
         references_(imported) {
     if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
@@ -75,7 +76,8 @@ class Build {
       tell("verification", kTuningDone);
       const auto failed = verify_plan(imported_, plan, options_, kernels_, references_, report_);
       if (!failed) return finished(std::move(plan));
-      switch_off(find_blame(imported_, graph, plan, options_, kernels_, *failed, references_));
+      switch_off(
+          find_blame(imported_, graph, plan, options_, kernels_, passes_, *failed, references_));
     }
   }
 
@@ -92,7 +94,7 @@ class Build {
     report_.nodes_before = graph.node_count();
     const Bindings opt = apply_shapes(graph, options_.shapes);
     graph.infer_all();
-    passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}});
+    passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}, .passes = passes_});
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
     Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
@@ -150,6 +152,7 @@ class Build {
   std::optional<CodeCompiler> compiler_;  // of a GPU build
   TimingCache cache_;
   KernelSet kernels_;
+  std::span<const passes::Pass> passes_;
   References references_;
   std::vector<std::string> switched_off_;
 };
@@ -157,8 +160,8 @@ class Build {
 }  // namespace
 
 Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-                const KernelSet& kernels) {
-  return Build(imported, options, report, kernels).run();
+                const KernelSet& kernels, std::span<const passes::Pass> passes) {
+  return Build(imported, options, report, kernels, passes).run();
 }
 
 }  // namespace vitrail

@@ -6,6 +6,7 @@
 
 #include "compile/kernel_set.h"
 #include "ir/graph.h"
+#include "passes/pipeline.h"
 #include "plan/plan.h"
 #include "vitrail/builder.h"
 
@@ -39,10 +40,11 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
                const GpuTarget* gpu = nullptr);
 
 /// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
-/// reasons go to `report`. `kernels`: other than those compiled in, for tests; none off.
-/// A kernel or pass that makes the plan differ from the reference is switched off and named, and
-/// the plan made again without it. Throws Error(accuracy) when that does not help.
+/// reasons go to `report`. `kernels` (none off) and `passes`: others than those compiled in, for
+/// tests. A kernel or pass that makes the plan differ from the reference is switched off and named,
+/// and the plan made again without it. Throws Error(accuracy) when that does not help.
 Plan build_plan(const ir::Graph& imported, const BuildOptions& options, BuildReport& report,
-                const KernelSet& kernels = {});
+                const KernelSet& kernels = {},
+                std::span<const passes::Pass> passes = passes::pipeline());
 
 }  // namespace vitrail

@@ -7,6 +7,7 @@
 
 #include "compile/kernel_set.h"
 #include "ir/graph.h"
+#include "passes/pipeline.h"
 #include "plan/plan.h"
 #include "vitrail/builder.h"
 
@@ -56,7 +57,8 @@ struct Blame {
 /// outside the tolerance names its kernel. When the fused graph itself differs from the imported
 /// one, the pass without which it does not is named instead.
 Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& plan,
-                 const BuildOptions& options, const KernelSet& kernels, const FailedTrial& trial,
+                 const BuildOptions& options, const KernelSet& kernels,
+                 std::span<const passes::Pass> passes, const FailedTrial& trial,
                  References& references);
 
 }  // namespace vitrail

@@ -74,7 +74,7 @@ void run_here(ir::Graph& graph, const Options& options) {
     ir::verify(graph, fmt::format("pass {}", pass.name));
     if (options.observe) options.observe(pass, changes, graph);
   };
-  for (const Pass& pass : kPipeline) {
+  for (const Pass& pass : options.passes) {
     if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) !=
         options.disabled.end())
       continue;

@@ -24,6 +24,7 @@ struct Options {
   std::vector<std::string> disabled;
   /// Called after each pass that changed something; the graph is verified.
   std::function<void(const Pass&, size_t changes, const ir::Graph&)> observe;
+  std::span<const Pass> passes = pipeline();
 };
 void run(ir::Graph& graph, const Options& options = {});
 
