@@ -47,19 +47,22 @@ void collect_sources(const ir::Graph& graph, std::string_view family,
 
 }  // namespace
 
-std::vector<std::string> account_of_attentions(const ir::Graph& imported, const ir::Graph& fused) {
+std::vector<std::string> account_of_attentions(const ir::Graph& imported, const ir::Graph& planned,
+                                               const std::set<std::string>& taken_apart) {
   std::vector<std::string> names;
   collect_attentions(imported, names);
   std::set<std::string> plain, spectral;
-  collect_sources(fused, "attention", plain);
-  collect_sources(fused, "spectral", spectral);
-  size_t plain_count = 0, spectral_count = 0;
+  collect_sources(planned, "attention", plain);
+  collect_sources(planned, "gram", spectral);
+  size_t plain_count = 0, spectral_count = 0, apart_count = 0;
   std::vector<std::string> missed;
   for (const std::string& name : names) {
     if (spectral.contains(name))
       ++spectral_count;
     else if (plain.contains(name))
       ++plain_count;
+    else if (taken_apart.contains(name))
+      ++apart_count;
     else
       missed.push_back(name);
   }
@@ -70,6 +73,9 @@ std::vector<std::string> account_of_attentions(const ir::Graph& imported, const 
   if (spectral_count > 0)
     lines.push_back(
         fmt::format("fused: {} of {} spectral attentions", spectral_count, spectral_count));
+  if (apart_count > 0)
+    lines.push_back(fmt::format(
+        "not fused: {} attentions, which were timed and are faster in another form", apart_count));
   if (!missed.empty()) {
     constexpr size_t kShown = 4;
     std::string list;

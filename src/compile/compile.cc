@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compile/compile.h"
 
+#include <chrono>
+
 #include "backends/cpu/pool.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
+#include "compile/search.h"
 #include "compile/tune_cpu.h"
 #include "compile/verify.h"
 #include "ir/text.h"
@@ -86,7 +89,7 @@ class Build {
     if (options_.progress) options_.progress(stage, done);
   }
 
-  // Shapes, passes, plan, tuning.
+  // Shapes, passes, plan, tuning, other forms and orders.
   Plan make(ir::Graph& graph) {
     report_ = {};
     report_.lines = switched_off_;
@@ -97,25 +100,57 @@ class Build {
     passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}, .passes = passes_});
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
-    Plan plan = make_plan(graph, opt, options_, kernels_, report_.lines, gpu_ ? &*gpu_ : nullptr);
-    report_.nodes_after = graph.node_count();
-    add_profiles(plan, imported_, options_.profiles);
+    const ir::Graph fused = graph.clone();
+    const auto lay_out_plan = [&](ir::Graph open, const AxisOrders& orders) {
+      Built out{.graph = std::move(open)};
+      out.plan = make_plan(out.graph, opt, options_, kernels_, out.lines, gpu_ ? &*gpu_ : nullptr,
+                           orders, &out.free);
+      add_profiles(out.plan, imported_, options_.profiles);
+      return out;
+    };
+    Built built = lay_out_plan(std::move(graph), {});
     if (gpu_) {
-      choose_gpu_kernels(plan, *gpu_, kernels_);
-      add_gpu_code(plan, *gpu_, kernels_, *compiler_);
+      choose_gpu_kernels(built.plan, *gpu_, kernels_);
+      add_gpu_code(built.plan, *gpu_, kernels_, *compiler_);
     }
-    count_kernels(plan, report_);
-    for (std::string& line : account_of_attentions(imported_, graph))
+    std::vector<std::string> tuning;
+    if (!gpu_ && options_.tune && !options_.deterministic)
+      built = tuned(fused, std::move(built), lay_out_plan, tuning);
+    graph = std::move(built.graph);
+    report_.nodes_after = graph.node_count();
+    std::move(built.lines.begin(), built.lines.end(), std::back_inserter(report_.lines));
+    count_kernels(built.plan, report_);
+    for (std::string& line : account_of_attentions(imported_, graph, built.taken_apart))
       report_.lines.push_back(std::move(line));
-    if (gpu_ || !options_.tune || options_.deterministic) return plan;
+    std::move(tuning.begin(), tuning.end(), std::back_inserter(report_.lines));
+    return std::move(built.plan);
+  }
+
+  template <typename Make>
+  Built tuned(const ir::Graph& fused, Built built, const Make& make,
+              std::vector<std::string>& account) {
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point start = Clock::now();
+    const auto left = [&] {
+      const double spent = std::chrono::duration<double>(Clock::now() - start).count();
+      return std::max(options_.budget_seconds - spent, 0.0);
+    };
     const auto progress = [&](double done) {
       tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone));
     };
     CpuTuning device(kernels_, workers_);
-    tune(plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress}, cache_,
-         report_.lines);
+    tune(built.plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress},
+         cache_, account);
+    tell("other forms", kTuningDone);
+    built = search(fused.clone(), std::move(built),
+                   {.disabled_passes = options_.disabled_passes,
+                    .make = make,
+                    .compare = [&](const Plan& first, Plan& second) {
+                      return compare_plans(first, second, device,
+                                           {.budget_seconds = left(), .progress = {}}, cache_);
+                    }});
     cache_.save();
-    return plan;
+    return built;
   }
 
   void switch_off(const Blame& blame) {

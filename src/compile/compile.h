@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compile/kernel_set.h"
+#include "compile/layout.h"
 #include "ir/graph.h"
 #include "passes/pipeline.h"
 #include "plan/plan.h"
@@ -34,10 +35,12 @@ std::map<std::string, ShapeRange> ranges_of(const Plan& plan);
 
 /// Fused graph to plan: layout, kernels, memory. `graph` is changed (refused fusions dissolve);
 /// reasons are appended to `account`.
-/// `gpu`: the target; null: the CPU, with `kernels`.
+/// `gpu`: the target; null: the CPU, with `kernels`. `orders`: axis orders to take where they are
+/// legal; `free`: gets those there were to choose between.
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
                const KernelSet& kernels, std::vector<std::string>& account,
-               const GpuTarget* gpu = nullptr);
+               const GpuTarget* gpu = nullptr, const AxisOrders& orders = {},
+               std::vector<FreeOrder>* free = nullptr);
 
 /// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
 /// reasons go to `report`. `kernels` (none off) and `passes`: others than those compiled in, for

@@ -64,8 +64,12 @@ bool hold(const std::vector<PlanGuard>& guards, const Bindings& at) {
 double bytes_of(const BoundProblem& bound) {
   double bytes = 0;
   for (const auto* list : {&bound.inputs, &bound.outputs})
-    for (const BoundOperand& o : *list)
-      bytes += static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
+    for (const BoundOperand& o : *list) {
+      double count = static_cast<double>(size_of(o.dtype));
+      for (size_t i = 0; i < o.dims.size(); ++i)
+        if (o.strides[i] != 0) count *= static_cast<double>(o.dims[i]);
+      bytes += count;
+    }
   return bytes;
 }
 

@@ -32,7 +32,7 @@ bool from_cache(Job& job, const TimingCache& cache);
 
 /// Contents of a step's inputs that are constants of the plan.
 std::vector<Tensor> weights_of(const Plan& plan, const Step& step);
-/// Bytes of the operands, once each.
+/// Bytes of the operands, each element once.
 double bytes_of(const BoundProblem& bound);
 double flop_of(const BoundProblem& bound);
 double median(std::vector<double> values);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -41,10 +42,22 @@ struct LaidBuffer {
   int io = -1;  ///< inputs and outputs: the index among the model's
 };
 
+/// A value that could lie in other orders of axes, or be copied into one for a reader.
+struct FreeOrder {
+  std::string key;    ///< in AxisOrders: the value's name, or "<value> for <reader>"
+  std::string place;  ///< extents and who writes and reads it: equal for what is alike
+  std::vector<ir::AxisOrder> orders;  ///< legal ones; none: as it lies, without a copy
+  size_t chosen = 0;
+  double bytes = 0;  ///< of the value at opt
+};
+/// Orders asked for, by FreeOrder::key.
+using AxisOrders = std::map<std::string, ir::AxisOrder>;
+
 /// Every value's storage and the steps in order, copies included.
 struct Layout {
   std::vector<LaidBuffer> buffers;
   std::vector<LaidStep> steps;
+  std::vector<FreeOrder> free;
 };
 
 /// A fusion that no family or kernel takes, with the reason; the caller dissolves it and tries
@@ -56,9 +69,11 @@ struct Refused {
 };
 
 /// Gives every value of the graph, and of the bodies of its Ifs and Loops, its storage. Axis orders
-/// are chosen value by value, in the order of execution, to cost the fewest copied bytes at `opt`;
-/// Concat inputs and the results of branches are written in place where their producers allow it.
-/// Fusions that cannot be lowered are appended to `refused` (the layout is then void).
-Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused);
+/// are chosen value by value, in the order of execution: those of `orders`, otherwise what costs
+/// the fewest copied bytes at `opt`. Concat inputs and the results of branches are written in place
+/// where their producers allow it. Fusions that cannot be lowered are appended to `refused` (the
+/// layout is then void).
+Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
+               const AxisOrders& orders = {});
 
 }  // namespace vitrail

@@ -301,7 +301,8 @@ void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
 }  // namespace
 
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
-               const KernelSet& kernels, std::vector<std::string>& account, const GpuTarget* gpu) {
+               const KernelSet& kernels, std::vector<std::string>& account, const GpuTarget* gpu,
+               const AxisOrders& orders, std::vector<FreeOrder>* free) {
   take_first_forms(graph);
   // Each round takes the next body of what was refused, or dissolves it; bodies become fewer and
   // smaller, so the rounds end.
@@ -309,9 +310,10 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
     std::vector<Refused> refused;
     const std::vector<StorageChange> storage =
         gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
-    Layout layout = lay_out(graph, opt, refused);
+    Layout layout = lay_out(graph, opt, refused, orders);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
     if (refused.empty()) {
+      if (free) *free = layout.free;
       Plan plan = PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
       restore_storage(graph, storage);  // for who looks for blame: references compute in float32
       return plan;

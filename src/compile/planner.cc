@@ -6,12 +6,14 @@
 
 namespace vitrail {
 
-Planner::Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
-                 std::vector<LaidBuffer>& buffers)
+Planner::Planner(ir::Graph& graph, const Bindings& opt, const AxisOrders& orders,
+                 std::vector<Refused>& refused, Layout& layout)
     : graph_(graph),
       opt_(opt),
+      orders_(orders),
       refused_(refused),
-      buffers_(buffers),
+      layout_(layout),
+      buffers_(layout.buffers),
       order_(graph.topological_order()),
       users_(graph.users()),
       storage_(graph.value_count()) {}
@@ -286,6 +288,8 @@ void Planner::visit_fusion(ir::NodeId id, const ir::Node& node) {
       order.erase(order.begin() + operand.innermost);
       order.push_back(operand.innermost);
       s = in_order(v, order);
+    } else if (const auto order = order_for_reader(operand, v, s, node)) {
+      s = in_order(v, *order);
     }
     step.inputs.push_back(s);
     step.input_values.push_back(v);
@@ -346,9 +350,10 @@ void Planner::finish_output(size_t index) {
              row_major(value.shape)});
 }
 
-Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused) {
+Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
+               const AxisOrders& orders) {
   Layout layout;
-  layout.steps = Planner(graph, opt, refused, layout.buffers).run();
+  layout.steps = Planner(graph, opt, orders, refused, layout).run();
   return layout;
 }
 

@@ -13,8 +13,8 @@ namespace vitrail {
 /// orders and what they cost, planner_control.cc the bodies.
 class Planner {
  public:
-  Planner(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
-          std::vector<LaidBuffer>& buffers);
+  Planner(ir::Graph& graph, const Bindings& opt, const AxisOrders& orders,
+          std::vector<Refused>& refused, Layout& layout);
 
   std::vector<LaidStep> run();
 
@@ -48,6 +48,14 @@ class Planner {
   bool dense_enough(const LoweredOperand& operand, ir::ValueId v, const ir::Storage& s) const;
   std::vector<ir::AxisOrder> candidates(ir::ValueId v, ir::AxisOrder preferred, int innermost);
   ir::AxisOrder best_order(ir::ValueId v, ir::AxisOrder preferred, int innermost);
+  std::string place_of(ir::ValueId v) const;
+  /// The order asked for under `key`, when it is among those; otherwise the one at `chosen`, which
+  /// an empty order may say. Notes that there was a choice.
+  ir::AxisOrder settle(std::string key, ir::ValueId v, std::vector<ir::AxisOrder> orders,
+                       size_t chosen);
+  /// The order that a reader of any strides gets a copy in; nothing: it reads v where it lies.
+  std::optional<ir::AxisOrder> order_for_reader(const LoweredOperand& operand, ir::ValueId v,
+                                                const ir::Storage& s, const ir::Node& reader);
   ir::AxisOrder order_like(const LaidStep& step, ir::ValueId v) const;
 
   // --- planner_control.cc
@@ -66,7 +74,9 @@ class Planner {
 
   ir::Graph& graph_;
   const Bindings& opt_;
+  const AxisOrders& orders_;
   std::vector<Refused>& refused_;
+  Layout& layout_;
   std::vector<LaidBuffer>& buffers_;
   std::vector<LaidStep> steps_;
   std::vector<ir::NodeId> order_;

@@ -33,7 +33,7 @@ void Planner::aim_outputs(const std::vector<std::optional<ir::Storage>>& targets
 
 Planner::Body Planner::lay_out_body(ir::Graph& body, const std::vector<ir::Storage>& inputs,
                                     const std::vector<std::optional<ir::Storage>>& targets) {
-  Planner inner(body, opt_, refused_, buffers_);
+  Planner inner(body, opt_, orders_, refused_, layout_);
   inner.lower_fusions();
   if (!refused_.empty()) return {};
   for (size_t i = 0; i < inputs.size(); ++i) inner.place(body.inputs[i], inputs[i]);

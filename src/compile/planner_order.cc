@@ -101,7 +101,40 @@ ir::AxisOrder Planner::best_order(ir::ValueId v, ir::AxisOrder preferred, int in
       best = i;
     }
   }
-  return list[best];
+  return settle(graph_.value(v).name, v, list, best);
+}
+
+std::string Planner::place_of(ir::ValueId v) const {
+  const ir::Value& value = graph_.value(v);
+  const ir::Node* producer = graph_.producer(v);
+  std::string out = to_string(value.shape) + (producer ? producer->type() : "");
+  for (ir::NodeId id : users_[v.index]) out += fmt::format(" {}", graph_.node(id).type());
+  return out;
+}
+
+ir::AxisOrder Planner::settle(std::string key, ir::ValueId v, std::vector<ir::AxisOrder> orders,
+                              size_t chosen) {
+  if (orders.size() < 2) return orders.at(0);
+  if (const auto asked = orders_.find(key); asked != orders_.end())
+    if (const auto at = std::find(orders.begin(), orders.end(), asked->second); at != orders.end())
+      chosen = static_cast<size_t>(at - orders.begin());
+  layout_.free.push_back({std::move(key), place_of(v), orders, chosen, bytes_of(v)});
+  return orders[chosen];
+}
+
+// A kernel that takes any strides is slow where neighbours in its innermost extent lie far apart.
+std::optional<ir::AxisOrder> Planner::order_for_reader(const LoweredOperand& operand, ir::ValueId v,
+                                                       const ir::Storage& s,
+                                                       const ir::Node& reader) {
+  if (operand.innermost >= 0 || operand.axes.empty() || graph_.value(v).is_constant() ||
+      std::find(operand.axes.begin(), operand.axes.end(), -1) != operand.axes.end())
+    return {};
+  const auto last = static_cast<size_t>(operand.axes.back());
+  if (graph_.value(v).shape[last].is(1) || s.strides[last].is(1)) return {};
+  ir::AxisOrder order =
+      settle(fmt::format("{} for {}", graph_.value(v).name, reader.name), v, {{}, operand.axes}, 0);
+  if (order.empty()) return {};
+  return order;
 }
 
 // A result with a free order follows the memory of the first input of its shape.

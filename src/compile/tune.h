@@ -36,6 +36,8 @@ class TuningDevice {
   /// Candidates, the heuristic choice first; empty when nothing takes the problem.
   virtual std::vector<TimedCandidate> candidates(const Problem& problem,
                                                  const BoundProblem& bound) = 0;
+  /// A time that no kernel stays below, by the device's peaks; 0: not known.
+  virtual double least_us(const BoundProblem&) const { return 0; }
   /// What will be opened, in this order, as far as the budget reaches.
   virtual void announce(const std::vector<const TuningJob*>&) {}
   /// Gets ready to run the candidates. `weights[i]`: the content of input i (from its element 0),

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "compile/jobs.h"
 
 namespace vitrail {
 
@@ -34,6 +35,19 @@ std::string CpuTuning::name() const { return fmt::format("{} workers", workers_)
 std::vector<TimedCandidate> CpuTuning::candidates(const Problem& problem,
                                                   const BoundProblem& bound) {
   return vitrail::candidates(problem, bound, kernels_, workers_);
+}
+
+double CpuTuning::least_us(const BoundProblem& bound) const {
+  // More than cores of today reach: two FMAs and a line from the second level in each of 5000
+  // cycles a microsecond; from beyond it, 64 GB/s a core.
+  constexpr double kCycles = 5000, kLine = 64, kBeyond = 64e3;
+  const Machine& machine = this_machine();
+  const double lanes = machine.isa >= Isa::avx512 ? 16 : machine.isa >= Isa::avx2 ? 8 : 4;
+  const double bytes = bytes_of(bound);
+  const bool near = bytes <= static_cast<double>(machine.l2_bytes) * workers_;
+  return std::max(flop_of(bound) / (lanes * 4 * kCycles),
+                  bytes / (near ? kLine * kCycles : kBeyond)) /
+         workers_;
 }
 
 void CpuTuning::open(const TuningJob& job, const std::vector<Tensor>& weights) {

@@ -65,22 +65,45 @@ class Region {
     }
     return true;
   }
+  // What fuse_epilogue would join to a node inside.
   void take_elementwise_below() {
-    for (;;) {
-      const std::set<ir::ValueId> leaving = outputs();
-      const ir::NodeId next = Matcher(graph_).only_reader(*leaving.begin());
-      if (!next.valid()) return;
-      const char* family = single_family(graph_, graph_.node(next));
-      if (!family || std::string_view(family) != "pointwise" ||
-          graph_.value(graph_.node(next).outputs[0]).shape != graph_.value(*leaving.begin()).shape)
-        return;
-      members_.insert(next);
-    }
+    const Matcher match(graph_);
+    for (bool taken = true; std::exchange(taken, false);)
+      for (ir::ValueId leaving : outputs()) {
+        const ir::NodeId next = match.only_reader(leaving);
+        const char* family = next.valid() ? single_family(graph_, graph_.node(next)) : nullptr;
+        if (!family || std::string_view(family) != "pointwise" ||
+            graph_.value(graph_.node(next).outputs[0]).shape != graph_.value(leaving).shape ||
+            depends_through_others(next))
+          continue;
+        members_.insert(next);
+        taken = true;
+        break;
+      }
   }
 
   std::vector<ir::NodeId> members() const { return {members_.begin(), members_.end()}; }
 
  private:
+  // Whether a way leads from a member to the node over nodes that are none.
+  bool depends_through_others(ir::NodeId id) const {
+    std::set<ir::NodeId> seen;
+    std::vector<ir::NodeId> work = {id};
+    while (!work.empty()) {
+      const ir::NodeId at = work.back();
+      work.pop_back();
+      for (ir::ValueId in : graph_.node(at).inputs) {
+        if (!in.valid() || !graph_.producer(in)) continue;
+        const ir::NodeId up = graph_.value(in).producer;
+        if (members_.contains(up)) {
+          if (at != id) return true;
+        } else if (seen.insert(up).second) {
+          work.push_back(up);
+        }
+      }
+    }
+    return false;
+  }
   bool reads(ir::NodeId id, const std::set<ir::ValueId>& values) const {
     const auto& in = graph_.node(id).inputs;
     return std::any_of(in.begin(), in.end(), [&](ir::ValueId v) { return values.contains(v); });
@@ -127,9 +150,9 @@ std::vector<ir::NodeId> region_between(const ir::Graph& graph, ir::ValueId from,
   Region region(graph, from, to);
   region.take_views_above(from);
   Region grown = region;
-  if (!grown.grow_to_one_output()) return region.members();
-  grown.take_elementwise_below();
-  return grown.members();
+  Region& best = grown.grow_to_one_output() ? grown : region;
+  best.take_elementwise_below();
+  return best.members();
 }
 
 void offer_form(ir::Graph& graph, const std::vector<ir::NodeId>& members, std::string_view pass,

@@ -18,7 +18,7 @@ bool offers_forms(const ir::Node& node);
 /// The nodes on the ways from `from` to `to`, with the views that only make `from` for them, grown
 /// downwards until one value leaves them, and by the elementwise nodes that then follow: the later
 /// passes fuse within each body, so whatever they would join must lie inside. Convex. Where the
-/// growing comes to no end soon, the nodes on the ways alone.
+/// growing finds no one value soon, the nodes on the ways alone and elementwise ones.
 std::vector<ir::NodeId> region_between(const ir::Graph& graph, ir::ValueId from, ir::ValueId to);
 
 /// Moves `members` into a fusion of `pass`. Its first body is what `rewrite` makes of a copy of the

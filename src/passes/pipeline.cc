@@ -84,6 +84,14 @@ void run_here(ir::Graph& graph, const Options& options) {
 
 }  // namespace
 
+void run_separately(ir::Graph& graph, ir::NodeId fusion, size_t body,
+                    const std::vector<std::string>& disabled) {
+  ir::dissolve(graph, fusion, body);
+  for (const char* name : {"fuse_epilogue", "fuse_pointwise", "outline_singles"})
+    if (std::find(disabled.begin(), disabled.end(), name) == disabled.end())
+      find_pass(name)->run(graph);
+}
+
 void run(ir::Graph& graph, const Options& options) {
   run_here(graph, options);
   // Bodies of Ifs and Loops, and the forms that a pass offers, after the graph around them, which

@@ -33,5 +33,9 @@ size_t outline_singles(ir::Graph& graph);
 /// Dissolves a fusion that no kernel takes. The nodes of a body of several are wrapped one by one
 /// again; a single one stays a plain op (it runs by its reference).
 void dissolve_refused(ir::Graph& graph, ir::NodeId fusion);
+/// Replaces a fusion by the nodes of one of its bodies, with the fusions that they allow.
+/// `disabled`: as in Options.
+void run_separately(ir::Graph& graph, ir::NodeId fusion, size_t body,
+                    const std::vector<std::string>& disabled = {});
 
 }  // namespace vitrail::passes
