@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """./dev refuses what it does not know, and the summary of a test run misses no failure."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,40 @@ def test_an_unknown_command_is_a_usage_error():
     result = subprocess.run([ROOT / "dev", "biuld"], capture_output=True, text=True)
     assert result.returncode == 2
     assert "unknown command 'biuld'" in result.stderr
+
+
+def setup_cuda(path, **environment):
+    return subprocess.run(
+        [ROOT / "dev", "setup", "--cuda"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VITRAIL_CUDA_PATH": str(path)} | environment,
+    )
+
+
+def test_setup_takes_the_cuda_that_is_there(tmp_path):
+    for name in ("libnvrtc.so.13", "libcublasLt.so.13", "libcudnn.so.9"):
+        (tmp_path / name).touch()
+    result = setup_cuda(tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("libnvrtc.so.13", "libcublasLt.so.13", "libcudnn.so.9"):
+        assert str(tmp_path / name) in result.stdout
+    assert f"VITRAIL_CUDA_PATH={tmp_path}" in result.stderr
+
+
+def test_what_is_missing_of_cuda_is_listed(tmp_path):
+    script = ROOT / "scripts" / "cuda_libraries.sh"
+    # A loader and folders without the toolkit: a copy that looks in this folder alone.
+    text = script.read_text().replace("/usr/local/cuda/lib64 /usr/lib/x86_64-linux-gnu", "").replace("ldconfig", "false")
+    (tmp_path / "libnvrtc.so.12").touch()
+    (tmp_path / "check.sh").write_text(text)
+    result = subprocess.run(
+        ["bash", tmp_path / "check.sh"], capture_output=True, text=True, env=os.environ | {"VITRAIL_CUDA_PATH": str(tmp_path)}
+    )
+    assert result.returncode == 1
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert lines["NVRTC"].endswith("libnvrtc.so.12")
+    assert lines["cuBLASLt"].endswith("missing") and lines["cuDNN"].endswith("missing")
 
 
 CTEST = '<testsuite><testcase name="a_test" status="{}"/></testsuite>'
