@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only golden,bench,verify,control,errors,peers,conformance] [--conformance PART]
-Writes results.json and results.md to OUT; a part that breaks is reported and the others go on.
+Usage: run_all.py OUT [--only host,golden,bench,verify,control,errors,peers,conformance] [--conformance PART]
+Without --only all of it, some ten minutes: "host" is the processor's part, the rest needs the GPU. Writes results.json
+and results.md to OUT; a part that breaks is reported and the others go on.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "tests" / "python"))
 import checks  # noqa: E402
+import host  # noqa: E402
 
 from golden import Golden  # noqa: E402
 
@@ -197,24 +199,31 @@ def markdown(results):
         for row in results.get(part, []):
             name = " ".join(str(row[key]) for key in ("model", "precision", "case") if key in row)
             lines.append(f"{part}: {name}: exit {row['exit']}" + ("" if row.get("ok", row["exit"] == 0) else " FAILED"))
-    return "\n".join(lines) + f"\n\n{checks.peers_markdown(results)}\n"
+    return "\n".join(lines) + f"\n\n{checks.peers_markdown(results)}\n\n{host.markdown(results)}\n"
+
+
+def gpu():
+    """The GPU and its driver as the system names them."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "no GPU"
+    except FileNotFoundError:
+        return "no GPU"
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", default="golden,bench,conformance")
+    parser.add_argument("--only", default="host,golden,bench,verify,control,errors,peers,conformance")
     parser.add_argument("--conformance", default="", help="part of the kernels' names")
     options = parser.parse_args()
     work = Path("/tmp/vitrail-gpu")
     work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    smi = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True
-    )
-    results = {"machine": smi.stdout.strip(), "host": platform.processor() or platform.machine()}
+    results = {"machine": gpu(), "host": platform.processor() or platform.machine()}
     runner = Runner(work)
     steps = {
+        "host": lambda: host.host(runner),
         "golden": lambda: golden(runner),
         "bench": lambda: bench(runner),
         "verify": lambda: checks.verify(runner, PRECISIONS),

@@ -46,16 +46,22 @@ def test_setup_takes_the_cuda_that_is_there(tmp_path):
 def test_what_is_missing_of_cuda_is_listed(tmp_path):
     script = ROOT / "scripts" / "cuda_libraries.sh"
     # A loader and folders without the toolkit: a copy that looks in this folder alone.
-    text = script.read_text().replace("/usr/local/cuda/lib64 /usr/lib/x86_64-linux-gnu", "").replace("ldconfig", "false")
+    text = (
+        script.read_text().replace("/usr/local/cuda/lib64 /usr/lib/x86_64-linux-gnu", "").replace("ldconfig", "false")
+    )
     (tmp_path / "libnvrtc.so.12").touch()
     (tmp_path / "check.sh").write_text(text)
     result = subprocess.run(
-        ["bash", tmp_path / "check.sh"], capture_output=True, text=True, env=os.environ | {"VITRAIL_CUDA_PATH": str(tmp_path)}
+        ["bash", tmp_path / "check.sh"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VITRAIL_CUDA_PATH": str(tmp_path)},
     )
     assert result.returncode == 1
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert lines["NVRTC"].endswith("libnvrtc.so.12")
-    assert lines["cuBLASLt"].endswith("missing") and lines["cuDNN"].endswith("missing")
+    assert lines["cuBLASLt"].endswith("missing")
+    assert lines["cuDNN"].endswith("missing")
 
 
 CTEST = '<testsuite><testcase name="a_test" status="{}"/></testsuite>'
