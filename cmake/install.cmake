@@ -56,7 +56,7 @@ endfunction()
 
 # Layers of the runtime; every other layer of src/ belongs to the compiler. Test helpers belong to neither, and the zoo
 # is part of the program.
-set(runtime_layers vitrail_base vitrail_ops vitrail_plan vitrail_cpu vitrail_cuda vitrail_kernels vitrail_runtime)
+set(runtime_layers vitrail_base vitrail_ops vitrail_plan vitrail_nvtx vitrail_cpu vitrail_cuda vitrail_kernels vitrail_runtime)
 set(test_layers vitrail_kernel_trial)
 get_property(compiler_layers GLOBAL PROPERTY VITRAIL_LAYERS)
 list(REMOVE_ITEM compiler_layers ${runtime_layers} ${test_layers})

@@ -7,25 +7,24 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <thread>
 
 #include "tools/cli.h"
+#include "tools/inputs.h"
+#include "tools/trace_report.h"
 #include "vitrail/file.h"
-#include "vitrail/random.h"
 #include "vitrail/session.h"
-#include "vitrail/tensor_file.h"
 
 namespace vitrail::cli {
 namespace {
 
 struct Options {
-  std::string model, inputs, json, device = "cuda";
+  std::string model, inputs, json, profile, device = "cuda";
   std::vector<std::string> shapes;
   int threads = 0, streams = 1, iterations = 10;
-  bool layers = false;
+  bool layers = false, separate = false;
   double warmup_ms = 200, seconds = 3;
 };
 
@@ -38,38 +37,6 @@ double ms_since(Clock::time_point start) {
 double percentile(const std::vector<double>& sorted, double p) {
   const auto n = static_cast<double>(sorted.size());
   return sorted[static_cast<size_t>(std::max(n - 1 - std::floor((1 - p) * n), 0.0))];
-}
-
-NamedTensors random_inputs(const LoadedPlan& plan,
-                           const std::map<std::string, ShapeRange>& shapes) {
-  NamedTensors out;
-  for (const TensorSpec& spec : plan.inputs()) {
-    const auto given = shapes.find(spec.name);
-    out.emplace_back(
-        spec.name,
-        random_tensor(spec.dtype, given == shapes.end() ? spec.opt : given->second.opt, 1));
-  }
-  return out;
-}
-
-// The names of --shapes are checked here for plans; a build checks them itself.
-void check_names(const LoadedPlan& plan, const std::map<std::string, ShapeRange>& shapes) {
-  for (const auto& [name, range] : shapes) {
-    std::string valid;
-    bool known = false;
-    for (const TensorSpec& spec : plan.inputs()) {
-      known |= spec.name == name;
-      valid += fmt::format("{}'{}'", valid.empty() ? "" : ", ", printable(spec.name));
-    }
-    if (!known)
-      throw Error(Code::usage,
-                  fmt::format("--shapes names the input '{}'; the plan's inputs are {}",
-                              printable(name), valid));
-  }
-}
-
-void set_inputs(Session& session, const NamedTensors& inputs) {
-  for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
 }
 
 // One stream: its own session; latencies in ms after the warm-up.
@@ -97,47 +64,20 @@ std::vector<double> measure(const LoadedPlan& plan, const NamedTensors& inputs, 
   return out;
 }
 
-// Steps by kernel and one by one, the least of several runs each; every step waits for the one
-// before it.
-void print_layers(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
+// trtexec's profile: runs of their own, after those that count.
+void profile(const LoadedPlan& plan, const NamedTensors& inputs, const Options& o) {
+  if (!o.layers && o.profile.empty()) return;
   Session session(plan, {.device = o.device, .threads = o.threads});
   set_inputs(session, inputs);
-  session.run();
-  struct Layer {
-    std::string step, kernel;
-    double microseconds = 0;
-  };
-  std::map<int, Layer> layers;
-  session.set_trace([&](const StepReport& r) {
-    const auto [at, fresh] = layers.try_emplace(
-        r.index, Layer{std::string(r.step), std::string(r.kernel), r.microseconds});
-    if (!fresh) at->second.microseconds = std::min(at->second.microseconds, r.microseconds);
-  });
-  constexpr int kRuns = 10;
-  for (int i = 0; i < kRuns; ++i) session.run();
-  std::map<std::string, std::pair<int, double>> kernels;
-  for (const auto& [index, l] : layers)
-    ++kernels[l.kernel].first, kernels[l.kernel].second += l.microseconds;
-  fmt::print("=== Steps by kernel ===\n");
-  for (const auto& [kernel, sum] : kernels)
-    fmt::print("{:6} x {:<36} {:10.1f} us\n", sum.first, kernel, sum.second);
-  fmt::print("=== Steps ===\n");
-  for (const auto& [index, l] : layers)
-    fmt::print("{:4} {:9.1f} us  {:<24} {}\n", index, l.microseconds, l.kernel, l.step);
+  const Trace trace = session.trace({.iterations = o.iterations, .warmup_ms = o.warmup_ms});
+  if (o.layers) fmt::print("{}", trace_text(trace, {}));
+  if (!o.profile.empty()) write_atomically(o.profile, trace_profile(trace));
 }
 
 void run(const Options& o) {
-  auto shapes = parse_shapes(o.shapes);
-  NamedTensors inputs = o.inputs.empty() ? NamedTensors{} : read_tensors(o.inputs);
-  const bool is_built = is_plan(o.model);
-  if (!is_built) add_shapes(inputs, shapes);
   const auto load = Clock::now();
-  const LoadedPlan plan = is_built
-                              ? LoadedPlan::load(o.model)
-                              : build_in_memory(Graph::import_onnx(o.model), shapes, o.threads);
+  const auto [plan, inputs] = load_to_run(o.model, o.inputs, o.shapes, o.threads);
   const double load_ms = ms_since(load);
-  check_names(plan, shapes);
-  if (inputs.empty()) inputs = random_inputs(plan, shapes);
   std::vector<std::vector<double>> streams(static_cast<size_t>(o.streams));
   const auto wall = Clock::now();
   std::vector<std::thread> threads;
@@ -169,11 +109,12 @@ void run(const Options& o) {
   fmt::print(
       "Total Host Walltime: {:.4g} s\n{}: {:.4g} ms, peak memory: {:.1f} MiB, {} iterations, {} "
       "stream(s)\n",
-      wall_s, is_built ? "Load" : "Build and load", load_ms, peak_mib, all.size(), o.streams);
+      wall_s, is_plan(o.model) ? "Load" : "Build and load", load_ms, peak_mib, all.size(),
+      o.streams);
   if (!device.empty())
     fmt::print("GPU alone: min = {:.4g} ms, median = {:.4g} ms, percentile(99%) = {:.4g} ms\n",
                device.front(), percentile(device, 0.5), percentile(device, 0.99));
-  if (o.layers) print_layers(plan, inputs, o);
+  profile(plan, inputs, o);
   if (o.json.empty()) return;
   nlohmann::ordered_json j{{"latency_ms",
                             {{"min", all.front()},
@@ -218,7 +159,10 @@ void add_bench(CLI::App& app) {
       ->check(CLI::Range(1, 100000000))
       ->capture_default_str();
   bench->add_option("--json", o->json, "file for the figures");
-  bench->add_flag("--layers,--dumpProfile", o->layers, "also time every step by itself");
+  bench->add_flag("--layers,--dumpProfile", o->layers,
+                  "also time every step, as `vitrail trace` does");
+  bench->add_option("--exportProfile", o->profile, "file for the steps' times, as trtexec's");
+  bench->add_flag("--separateProfileRun", o->separate, "always so: accepted for trtexec's sake");
   add_device(*bench, o->device);
   bench->callback([o] { run(*o); });
 }

@@ -20,6 +20,7 @@ void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_trace(CLI::App& app);
 
 /// "input:1..4..16x3x224x224", "input:1x3x224x224", "input:[1,3,224,224]": (name, range). Throws
 /// Error(usage) that shows the form.

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   vitrail::cli::add_bench(app);
   vitrail::cli::add_compare(app);
   vitrail::cli::add_inspect(app);
+  vitrail::cli::add_trace(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

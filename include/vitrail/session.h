@@ -90,6 +90,9 @@ struct StepReport {
   double microseconds = 0;
 };
 
+struct Trace;
+struct TraceOptions;
+
 /// A plan with memory to run in. Not for two threads at once: open one session for each; they share
 /// the plan and the process's one pool of threads.
 class Session {
@@ -132,6 +135,8 @@ class Session {
   /// on the CPU, and for a plan with steps that run on the CPU or depend on data.
   std::vector<double> time_device(int rounds, int replays = 10);
   bool on_device() const;
+  /// Times every step for the inputs set (vitrail/trace.h). Throws what run() throws.
+  Trace trace(const TraceOptions& options);
   /// Bytes of working memory held: arena, scratch, own outputs.
   uint64_t memory_bytes() const;
   int threads() const;

@@ -61,23 +61,6 @@ bool hold(const std::vector<PlanGuard>& guards, const Bindings& at) {
 
 }  // namespace
 
-double bytes_of(const BoundProblem& bound) {
-  double bytes = 0;
-  for (const auto* list : {&bound.inputs, &bound.outputs})
-    for (const BoundOperand& o : *list) {
-      double count = static_cast<double>(size_of(o.dtype));
-      for (size_t i = 0; i < o.dims.size(); ++i)
-        if (o.strides[i] != 0) count *= static_cast<double>(o.dims[i]);
-      bytes += count;
-    }
-  return bytes;
-}
-
-double flop_of(const BoundProblem& bound) {
-  const KernelFamily* family = find_family(bound.problem->family);
-  return family ? family->flop(bound) : 0;
-}
-
 std::vector<Tensor> weights_of(const Plan& plan, const Step& step) {
   std::vector<Tensor> out;
   for (int value : step.inputs) out.push_back(constant_of(plan, value));

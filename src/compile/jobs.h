@@ -7,6 +7,7 @@
 
 #include "compile/choices.h"
 #include "compile/tune.h"
+#include "kernels/work.h"
 
 namespace vitrail {
 
@@ -32,9 +33,6 @@ bool from_cache(Job& job, const TimingCache& cache);
 
 /// Contents of a step's inputs that are constants of the plan.
 std::vector<Tensor> weights_of(const Plan& plan, const Step& step);
-/// Bytes of the operands, each element once.
-double bytes_of(const BoundProblem& bound);
-double flop_of(const BoundProblem& bound);
 double median(std::vector<double> values);
 
 }  // namespace vitrail

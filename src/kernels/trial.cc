@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "kernels/reference.h"
+#include "kernels/work.h"
 
 namespace vitrail {
 namespace {
@@ -148,12 +149,7 @@ int64_t Trial::damaged_bytes() const {
 double Trial::traffic_bytes() const {
   double bytes = 0;
   for (const auto* list : {&inputs_, &outputs_})
-    for (const Window& w : *list) {
-      double count = static_cast<double>(size_of(w.operand.dtype));
-      for (size_t i = 0; i < w.operand.dims.size(); ++i)
-        if (w.operand.strides[i] != 0) count *= static_cast<double>(w.operand.dims[i]);
-      bytes += count;
-    }
+    for (const Window& w : *list) bytes += bytes_of(w.operand);
   return bytes;
 }
 

@@ -17,6 +17,7 @@ size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
     : device_(cuda::Device::open(cuda::device_number(device))),
       stream_(device_),
+      stamps_(device_),
       constants_(device_),
       arena_(device_),
       workspace_(device_),
@@ -84,12 +85,12 @@ void DeviceRun::reserve(const Binding& binding) {
   }
 }
 
-std::map<int, std::unique_ptr<cuda::Graph>>& DeviceRun::graphs_of(Binding& binding) {
+DeviceGraphs& DeviceRun::graphs_of(Binding& binding) {
   if (!binding.device_graphs) binding.device_graphs = std::make_shared<DeviceGraphs>();
   auto& mine = *std::static_pointer_cast<DeviceGraphs>(binding.device_graphs);
-  if (mine.generation != generation_) mine.graphs.clear();
+  if (mine.generation != generation_) mine.graphs.clear(), mine.stamped.clear();
   mine.generation = generation_;
-  return mine.graphs;
+  return mine;
 }
 
 void DeviceRun::poison() {

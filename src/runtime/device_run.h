@@ -12,6 +12,12 @@
 
 namespace vitrail {
 
+/// The segments recorded for a binding, and the addresses they are good for.
+struct DeviceGraphs {
+  uint64_t generation = 0;
+  std::map<int, std::unique_ptr<cuda::Graph>> graphs, stamped;
+};
+
 /// The GPU's part of an executor: its memory, loaded code, one stream, recorded segments. Addresses
 /// handed out are the device's.
 class DeviceRun {
@@ -54,17 +60,37 @@ class DeviceRun {
   /// `prepare` prepares its steps.
   template <typename Prepare, typename Body>
   void segment(Binding& binding, int first, const Prepare& prepare, const Body& body) {
-    std::unique_ptr<cuda::Graph>& graph = graphs_of(binding)[first];
+    std::unique_ptr<cuda::Graph>& graph = graphs_of(binding).graphs[first];
     if (!graph) {
       prepare();
-      stream_.begin_recording();
-      try {
-        body();
-      } catch (...) {
-        stream_.abandon_recording();
-        throw;
-      }
-      graph = stream_.end_recording();
+      graph = record(body);
+    }
+    stream_.launch(*graph);
+  }
+  /// A graph of what `body` launches and stamps; its steps have been prepared.
+  template <typename Body>
+  std::unique_ptr<cuda::Graph> record(const Body& body) {
+    stream_.begin_recording();
+    try {
+      body();
+    } catch (...) {
+      stream_.abandon_recording();
+      throw;
+    }
+    return stream_.end_recording();
+  }
+  void replay(const cuda::Graph& graph) { stream_.launch(graph); }
+  /// Stamps of the graph replayed last, for tracing; made before the recording that takes them.
+  void reserve_stamps(size_t count) { stamps_.reserve(count); }
+  void stamp(size_t index) { stream_.stamp(stamps_, index); }
+  double between_stamps(size_t from, size_t to) { return stamps_.microseconds(from, to); }
+  /// As segment(), with `body`'s stamps in the graph.
+  template <typename Prepare, typename Body>
+  void stamped_segment(Binding& binding, int first, const Prepare& prepare, const Body& body) {
+    std::unique_ptr<cuda::Graph>& graph = graphs_of(binding).stamped[first];
+    if (!graph) {
+      prepare();
+      graph = record(body);
     }
     stream_.launch(*graph);
   }
@@ -72,12 +98,13 @@ class DeviceRun {
   double microseconds() { return stream_.microseconds_between_marks(); }
 
  private:
-  std::map<int, std::unique_ptr<cuda::Graph>>& graphs_of(Binding& binding);
+  DeviceGraphs& graphs_of(Binding& binding);
   void find_libraries(const Plan& plan) const;
   void call(cuda::LibraryOperation& operation, const std::vector<std::byte*>& addresses);
 
   std::shared_ptr<cuda::Device> device_;
   cuda::Stream stream_;
+  cuda::Stamps stamps_;
   std::vector<std::unique_ptr<cuda::Module>> modules_;
   std::map<std::pair<int, std::string>, void*> functions_;
   std::vector<size_t> constant_at_;
@@ -87,12 +114,6 @@ class DeviceRun {
   std::vector<uint64_t> parameters_;
   uint64_t generation_ = 1;  ///< counts changes of addresses
   bool after_call_ = false;  ///< the latest launch was a library's
-};
-
-/// The segments recorded for a binding, and the addresses they are good for.
-struct DeviceGraphs {
-  uint64_t generation = 0;
-  std::map<int, std::unique_ptr<cuda::Graph>> graphs;
 };
 
 }  // namespace vitrail

@@ -2,12 +2,13 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "backends/cpu/pool.h"
+#include "backends/nvtx.h"
 #include "base/error.h"
 #include "runtime/device_run.h"
+#include "runtime/running.h"
 
 namespace vitrail {
 namespace {
@@ -18,19 +19,6 @@ int worker_count(int threads) {
           "{} threads: expected 1 to {}, or 0 for all processors", threads, cpu::kMaxThreads);
   return threads == 0 ? std::min(this_machine().cores, cpu::kMaxThreads) : threads;
 }
-
-// Clears the flag however the run ends.
-class Running {
- public:
-  explicit Running(std::atomic<bool>& flag) : flag_(flag) {
-    require(!flag_.exchange(true), Code::usage,
-            "a session runs in two threads at once: open one session for each thread");
-  }
-  ~Running() { flag_ = false; }
-
- private:
-  std::atomic<bool>& flag_;
-};
 }  // namespace
 
 Executor::Executor(std::shared_ptr<const Plan> plan, ExecutorOptions options)
@@ -188,6 +176,7 @@ void Executor::run(const RunHooks& hooks) {
             Code::usage, "input '{}': no memory given",
             printable(plan().inputs[&in - inputs_.data()].name));
   if (options_.poison) poison();
+  if (hooks.trace) started_ = std::chrono::steady_clock::now();
   current_->forget_data();
   if (device_) {
     std::vector<std::pair<const void*, size_t>> inputs;
@@ -203,17 +192,27 @@ void Executor::run(const RunHooks& hooks) {
 }
 
 void Executor::run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease) {
-  const bool whole = device_ && !hooks.select && !hooks.before && !hooks.after && !hooks.trace;
+  const bool whole =
+      device_ && !hooks.select && !hooks.before && !hooks.after && (!hooks.trace || hooks.in_graph);
   for (size_t i = 0; i < steps.size(); ++i) {
     size_t last = i;
     while (whole && last < steps.size() && in_segment(steps[last])) ++last;
     if (last > i) {
-      run_segment(steps, i, last);
+      if (hooks.trace)
+        trace_segment(steps, i, last, hooks);
+      else
+        run_segment(steps, i, last);
       i = last - 1;
       continue;
     }
     run_step(program_.steps()[steps[i]], hooks, lease);
   }
+}
+
+// For a profiler; nothing is allocated without one.
+std::string Executor::segment_name(const std::vector<int>& steps, size_t first, size_t last) const {
+  if (!nvtx::attached()) return {};
+  return fmt::format("steps {} to {}, recorded", steps[first], steps[last - 1]);
 }
 
 // Steps whose launches are known as soon as shapes are.
@@ -223,6 +222,7 @@ bool Executor::in_segment(int index) const {
 }
 
 void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t last) {
+  const nvtx::Range range(segment_name(steps, first, last));
   const auto each = [&](const auto& action) {
     for (size_t i = first; i < last; ++i) {
       const StepInfo& info = program_.steps()[steps[i]];
@@ -250,38 +250,20 @@ void Executor::launch_on_device(const StepInfo& info, bool overlap) {
   device_->launch(bound, *bound.choice, device_args_, overlap);
 }
 
-std::vector<double> Executor::time_device(int rounds, int replays) {
-  const Running guard(running_);
-  require(device_ != nullptr, Code::usage,
-          "the plan runs on the CPU: its device has no clock of its own");
-  require(current_ != nullptr, Code::usage, "a run comes before its device can be timed");
-  const std::vector<int>& root = program_.root();
-  for (const int index : root)
-    require(in_segment(index), Code::usage,
-            "step '{}' runs on the CPU or depends on data: the device alone cannot be timed",
-            printable(program_.steps()[index].step->name));
-  std::vector<double> out;
-  for (int round = 0; round < rounds; ++round) {
-    device_->mark(0);
-    for (int i = 0; i < replays; ++i) run_segment(root, 0, root.size());
-    device_->mark(1);
-    out.push_back(device_->microseconds() / replays);
-  }
-  return out;
-}
-
 void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease) {
   const Step& step = *info.step;
   try {
     if (hooks.select && !hooks.select(info.index, step)) return;
+    const nvtx::Range range(step.name);
     if (hooks.before) hooks.before(info.index, step);
-    using Clock = std::chrono::steady_clock;
+    // Launches by the device's clock; the other steps make the host wait for the device anyway.
+    const bool marked = device_ && hooks.trace && step.kind == Step::Kind::launch;
     if (device_ && (hooks.trace || hooks.after)) device_->wait();
-    const Clock::time_point start = hooks.trace ? Clock::now() : Clock::time_point{};
-    if (device_ && hooks.trace) device_->mark(0);
+    const double start = hooks.trace ? since_start() : 0;
+    if (marked) device_->mark(0);
     switch (step.kind) {
       case Step::Kind::launch:
-        run_launch(info, lease);
+        run_launch(info, hooks, lease);
         break;
       case Step::Kind::host:
         run_host(info);
@@ -294,17 +276,13 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
         break;
     }
     if (hooks.trace) {
-      std::chrono::duration<double, std::micro> took = Clock::now() - start;
-      if (device_) {
-        device_->mark(1);
-        took = std::chrono::duration<double, std::micro>(device_->microseconds());
-      }
-      const BoundStep* bound = step.kind == Step::Kind::launch ? bound_step(info.index) : nullptr;
-      const char* kernel = step.kind == Step::Kind::host ? "reference"
-                           : bound && bound->kernel      ? bound->kernel->name
-                           : bound && bound->choice      ? bound->choice->kernel.c_str()
-                                                         : "";
-      hooks.trace({info.index, &step, kernel, took.count()});
+      if (marked) device_->mark(1);
+      if (device_ && !marked) device_->wait();
+      const double took = marked ? device_->microseconds() : since_start() - start;
+      hooks.trace({info.index, &step, kernel_name(info), took, start,
+                   hooks.workers && !device_ && step.kind == Step::Kind::launch
+                       ? std::span<const WorkerTime>(worker_times_)
+                       : std::span<const WorkerTime>()});
     }
     if (hooks.after) hooks.after(info.index, step);
   } catch (const Error& error) {
@@ -315,8 +293,22 @@ void Executor::run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease&
   }
 }
 
-void Executor::run_launch(const StepInfo& info, cpu::Lease& lease) {
+double Executor::since_start() const {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - started_)
+      .count();
+}
+
+const char* Executor::kernel_name(const StepInfo& info) const {
+  if (info.step->kind == Step::Kind::host) return "reference";
+  const BoundStep* bound = info.step->kind == Step::Kind::launch ? bound_step(info.index) : nullptr;
+  return bound && bound->kernel   ? bound->kernel->name
+         : bound && bound->choice ? bound->choice->kernel.c_str()
+                                  : "";
+}
+
+void Executor::run_launch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease) {
   if (device_) return launch_on_device(info, false);
+  if (hooks.workers) worker_times_.assign(static_cast<size_t>(program_.workers()), {});
   const BoundStep& bound = current_->step(info);
   if (bound.empty || bound.launch.tasks == 0) return;
   if (info.data_dependent) reserve_scratch();
@@ -326,9 +318,21 @@ void Executor::run_launch(const StepInfo& info, cpu::Lease& lease) {
   const KernelArgs args{arg_inputs_.data(), arg_outputs_.data()};
   std::byte* const scratch = scratch_.data();
   const size_t stride = current_->scratch_bytes();
-  lease.parallel(bound.launch.tasks, bound.launch.phase_ends, [&](int64_t task, int worker) {
+  const auto body = [&](int64_t task, int worker) {
     bound.kernel->run(bound.problem, bound.launch, args, task,
                       scratch + static_cast<size_t>(worker) * stride, shared_.data());
+  };
+  if (!hooks.workers) {
+    lease.parallel(bound.launch.tasks, bound.launch.phase_ends, body);
+    return;
+  }
+  lease.parallel(bound.launch.tasks, bound.launch.phase_ends, [&](int64_t task, int worker) {
+    const double start = since_start();
+    body(task, worker);
+    WorkerTime& time = worker_times_[static_cast<size_t>(worker)];
+    time.end = since_start();
+    if (time.tasks++ == 0) time.start = start;
+    time.busy += time.end - start;
   });
 }
 

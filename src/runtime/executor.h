@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <list>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,13 @@ struct ExecutorOptions {
   std::string device = "cuda";  ///< "cuda" or "cuda:N": where a GPU plan runs
 };
 
+/// What one worker did of a launch on the CPU; microseconds as in StepTime.
+struct WorkerTime {
+  double start = 0, end = 0;  ///< of its first and last task
+  double busy = 0;            ///< inside tasks
+  int64_t tasks = 0;          ///< 0: it had none
+};
+
 /// One execution of a step. Steps inside a branch or loop are reported too, and once a round.
 struct StepTime {
   int index = 0;  ///< depth first
@@ -34,6 +43,8 @@ struct StepTime {
   const char* kernel = "";  ///< the kernel's name; "reference" for host steps; "" for branches,
                             ///< loops and empty launches
   double microseconds = 0;
+  double start = 0;                       ///< microseconds since run() began
+  std::span<const WorkerTime> workers{};  ///< with RunHooks::workers, of a launch on the CPU
 };
 
 /// Called while a plan runs. Empty functions cost nothing.
@@ -44,6 +55,11 @@ struct RunHooks {
   /// step from reference inputs.
   std::function<void(int index, const Step&)> before, after;
   std::function<void(const StepTime&)> trace;
+  /// With `trace` alone, on a GPU: launches stay in their recorded segments, which get a stamp
+  /// after each step; a step's time is then the device's, with nothing overlapping its neighbours.
+  bool in_graph = false;
+  /// With `trace`: two readings of the clock around every task, for StepTime::workers.
+  bool workers = false;
 };
 
 /// Runs a plan in this process. One run at a time; several executors may share a plan. A run
@@ -90,6 +106,22 @@ class Executor {
   /// outputs left out: `rounds` times the mean over `replays` replays in a row. Throws Error(usage)
   /// before a run, and for a plan of the CPU or one whose steps are not all launches.
   std::vector<double> time_device(int rounds, int replays);
+  /// What each step adds to the device's chain of overlapping launches. The recorded graph gets two
+  /// stamps only, one some steps ahead and one after a step; a round moves the latter over one step
+  /// after the other, and a step's time is the difference from the step before in the same round.
+  struct ChainTimes {
+    std::vector<int> steps;                 ///< in order; those inside no branch or loop
+    std::vector<std::vector<double>> each;  ///< microseconds, by step and round
+    std::vector<double> whole;              ///< stamped at its start and end alone, by round
+  };
+  /// Throws as time_device() does.
+  ChainTimes time_chain(int rounds);
+  /// Microseconds between two stamps with nothing between them, a median.
+  double stamp_microseconds();
+  /// On a GPU, of a bound session: whether all steps are launches of one recorded graph.
+  bool one_graph() const;
+  /// Null on the CPU.
+  const GpuMachine* gpu() const;
   bool on_device() const { return device_ != nullptr; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.
   const BoundStep* bound_step(int index) const;
@@ -122,14 +154,20 @@ class Executor {
   void run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease);
   bool in_segment(int index) const;
   void run_segment(const std::vector<int>& steps, size_t first, size_t last);
+  void trace_segment(const std::vector<int>& steps, size_t first, size_t last,
+                     const RunHooks& hooks);
+  std::string segment_name(const std::vector<int>& steps, size_t first, size_t last) const;
+  const std::vector<int>& timed_root() const;
   void launch_on_device(const StepInfo& info, bool overlap);
   void run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
-  void run_launch(const StepInfo& info, cpu::Lease& lease);
+  void run_launch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void run_host(const StepInfo& info);
   void run_branch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void collect_outputs();
   void reserve_scratch();
+  const char* kernel_name(const StepInfo& info) const;
+  double since_start() const;
 
   std::byte* address(int value);
   Tensor view_tensor(int value, bool always_copy);
@@ -152,6 +190,8 @@ class Executor {
   std::vector<const void*> arg_inputs_;
   std::vector<void*> arg_outputs_;
   cpu::Memory arena_, scratch_, shared_;
+  std::chrono::steady_clock::time_point started_;  // the run that is traced
+  std::vector<WorkerTime> worker_times_;
   std::atomic<bool> running_{false};
 };
 

@@ -8,6 +8,7 @@
 #include "plan/plan_file.h"
 #include "plan/validate.h"
 #include "runtime/executor.h"
+#include "runtime/trace.h"
 
 namespace vitrail {
 
@@ -115,6 +116,7 @@ void Session::set_trace(std::function<void(const StepReport&)> trace) {
 std::vector<double> Session::time_device(int rounds, int replays) {
   return impl_->executor.time_device(rounds, replays);
 }
+Trace Session::trace(const TraceOptions& options) { return trace_runs(impl_->executor, options); }
 bool Session::on_device() const { return impl_->executor.on_device(); }
 uint64_t Session::memory_bytes() const {
   const Executor::MemoryUse use = impl_->executor.memory();

@@ -40,7 +40,7 @@ def test_every_command_of_a_document_runs(document, tmp_path):
     photograph(tmp_path / "photo.jpg")
     for words in commands(document):
         # Measuring and tuning for less long shows the same.
-        if words[0] == "bench":
+        if words[0] in ("bench", "trace"):
             words = [*words, "--duration", "0.1"]
         if words[0] == "build":
             words = [*words, "--budget", "2"]

@@ -54,7 +54,8 @@ Loaded load() {
       VITRAIL_FIND(cuFuncSetAttribute);
   VITRAIL_FIND(cuLaunchKernelEx), VITRAIL_FIND(cuEventCreate), VITRAIL_FIND(cuEventDestroy_v2),
       VITRAIL_FIND(cuEventRecord);
-  VITRAIL_FIND(cuEventSynchronize), VITRAIL_FIND(cuEventElapsedTime);
+  VITRAIL_FIND(cuEventSynchronize), VITRAIL_FIND(cuEventElapsedTime),
+      VITRAIL_FIND(cuEventRecordWithFlags);
 #undef VITRAIL_FIND
   if (!out.missing.empty()) return out;
   const int status = a.cuInit(0);
@@ -230,6 +231,25 @@ void* Module::function(const std::string& entry, int64_t shared_bytes) const {
 
 Graph::~Graph() { api().cuGraphExecDestroy(exec_); }
 
+Stamps::~Stamps() {
+  for (void* event : events_) api().cuEventDestroy_v2(event);
+}
+void Stamps::reserve(size_t count) {
+  device_->enter();
+  while (events_.size() < count) {
+    void* event = nullptr;
+    check(api().cuEventCreate(&event, 0), "making an event");
+    events_.push_back(event);
+  }
+}
+double Stamps::microseconds(size_t from, size_t to) const {
+  check(api().cuEventSynchronize(events_.at(to)), "waiting for a stamp");
+  float milliseconds = 0;
+  check(api().cuEventElapsedTime(&milliseconds, events_.at(from), events_.at(to)),
+        "reading a time");
+  return 1e3 * static_cast<double>(milliseconds);
+}
+
 Stream::Stream(std::shared_ptr<Device> device) : device_(std::move(device)) {
   device_->enter();
   constexpr unsigned kNonBlocking = 1;
@@ -306,6 +326,10 @@ void Stream::abandon_recording() noexcept {
 void Stream::wait() { check(api().cuStreamSynchronize(stream_), "waiting for the device"); }
 void Stream::mark(int index) {
   check(api().cuEventRecord(events_[index], stream_), "marking a time");
+}
+void Stream::stamp(const Stamps& stamps, size_t index) {
+  check(api().cuEventRecordWithFlags(stamps.events_.at(index), stream_, kRecordExternal),
+        "stamping a graph");
 }
 double Stream::microseconds_between_marks() {
   check(api().cuEventSynchronize(events_[1]), "waiting for a mark");

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/gpu.h"
 
@@ -132,6 +133,23 @@ class Graph {
   void* exec_;
 };
 
+/// Times that a recorded graph takes of itself; each replay takes them anew.
+class Stamps {
+ public:
+  explicit Stamps(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  ~Stamps();
+  Stamps(const Stamps&) = delete;
+  Stamps& operator=(const Stamps&) = delete;
+  void reserve(size_t count);
+  /// Of the last replay, for which it waits. The device counts in steps of about 0.03 microseconds.
+  double microseconds(size_t from, size_t to) const;
+
+ private:
+  friend class Stream;
+  std::shared_ptr<Device> device_;
+  std::vector<void*> events_;
+};
+
 class Stream {
  public:
   explicit Stream(std::shared_ptr<Device> device);
@@ -153,6 +171,8 @@ class Stream {
   std::unique_ptr<Graph> end_recording();
   /// Ends a recording that failed.
   void abandon_recording() noexcept;
+  /// While recording: a stamp taken when everything recorded before has ended.
+  void stamp(const Stamps& stamps, size_t index);
   /// Waits for everything before.
   void wait();
   /// Time marks on the stream.

@@ -16,6 +16,8 @@ constexpr int kMultiprocessorCount = 16, kMajor = 75, kMinor = 76, kL2Bytes = 38
 constexpr int kMaxDynamicShared = 8;
 // CUlaunchAttributeID
 constexpr unsigned kClusterDimension = 4, kProgrammaticSerialization = 6;
+// CUevent_record_flags
+constexpr unsigned kRecordExternal = 1;
 
 struct LaunchAttribute {
   unsigned id = 0;
@@ -79,6 +81,7 @@ struct Api {
   int (*cuEventCreate)(void**, unsigned);
   int (*cuEventDestroy_v2)(void*);
   int (*cuEventRecord)(void*, void*);
+  int (*cuEventRecordWithFlags)(void*, void*, unsigned);
   int (*cuEventSynchronize)(void*);
   int (*cuEventElapsedTime)(float*, void*, void*);
 };
