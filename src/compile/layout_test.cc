@@ -122,6 +122,21 @@ TEST(Layout, ConcatCopiesWhatItMustNotOrCannotOwn) {
             2u);
 }
 
+// The norm needs channels last; the sum takes any strides, and reads the copy that is there.
+TEST(Layout, ACopyThatIsThereServesEveryReader) {
+  const LaidOut laid(R"((x: f32[1,4,3,5]) -> (y) {
+    const s: f32[4] = #0
+    const w: f32[4,4] = #0
+    t = Transpose(x) {perm: i[0, 2, 3, 1]}
+    n = LayerNormalization(t, s)
+    g = MatMul(n, w)
+    y = Add(g, t)
+  })");
+  EXPECT_EQ(laid.copies(), Names({"copy t"}));
+  const LaidStep& gemm = laid.step("gemm");
+  EXPECT_EQ(gemm.inputs.back().buffer, laid.step("layernorm").inputs[0].buffer);
+}
+
 // A Concat of Concats: the inner one is a window of the outer one.
 TEST(Layout, NestedConcats) {
   const LaidOut laid(

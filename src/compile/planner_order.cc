@@ -122,7 +122,8 @@ ir::AxisOrder Planner::settle(std::string key, ir::ValueId v, std::vector<ir::Ax
   return orders[chosen];
 }
 
-// A kernel that takes any strides is slow where neighbours in its innermost extent lie far apart.
+// A kernel that takes any strides is slow where neighbours in its innermost extent lie far apart. A
+// copy that another reader needs costs nothing more.
 std::optional<ir::AxisOrder> Planner::order_for_reader(const LoweredOperand& operand, ir::ValueId v,
                                                        const ir::Storage& s,
                                                        const ir::Node& reader) {
@@ -132,7 +133,8 @@ std::optional<ir::AxisOrder> Planner::order_for_reader(const LoweredOperand& ope
   const auto last = static_cast<size_t>(operand.axes.back());
   if (graph_.value(v).shape[last].is(1) || s.strides[last].is(1)) return {};
   ir::AxisOrder order =
-      settle(fmt::format("{} for {}", graph_.value(v).name, reader.name), v, {{}, operand.axes}, 0);
+      settle(fmt::format("{} for {}", graph_.value(v).name, reader.name), v, {{}, operand.axes},
+             copies_.contains({v.index, operand.axes}) ? 1 : 0);
   if (order.empty()) return {};
   return order;
 }

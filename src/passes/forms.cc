@@ -142,7 +142,40 @@ void take_constants(const ir::Graph& graph, ir::Node& fusion) {
   body.inputs = std::move(inner);
 }
 
+using Names = std::set<std::string, std::less<>>;
+
+// Returns the names taken, `taken` included.
+Names rename_inside(ir::Graph& graph, const std::string& path, const Names& taken) {
+  Names all = taken;
+  for (ir::NodeId id : graph.topological_order()) {
+    ir::Node& node = graph.node(id);
+    if (!node.is_fusion()) continue;
+    const std::string inner = path + node.name + "/";
+    const Names around = all;  // what one form calls its values, another may, too
+    for (auto& body : node.bodies) {
+      Names here = around;
+      std::set<ir::ValueId> outer(body->inputs.begin(), body->inputs.end());
+      outer.insert(body->outputs.begin(), body->outputs.end());
+      for (uint32_t v = 0; v < body->value_count(); ++v) {
+        if (outer.contains({v}) || (!body->value({v}).is_constant() && !body->producer({v})))
+          continue;
+        const std::string& name = body->value({v}).name;
+        here.insert(around.contains(name) ? body->rename_value({v}, inner + name) : name);
+      }
+      here = rename_inside(*body, inner, here);
+      all.insert(here.begin(), here.end());
+    }
+  }
+  return all;
+}
+
 }  // namespace
+
+void give_unique_names(ir::Graph& graph) {
+  Names taken;
+  for (uint32_t v = 0; v < graph.value_count(); ++v) taken.insert(graph.value({v}).name);
+  rename_inside(graph, "", taken);
+}
 
 bool offers_forms(const ir::Node& node) { return node.is_fusion() && find_pass(node.family); }
 

@@ -26,4 +26,9 @@ std::vector<ir::NodeId> region_between(const ir::Graph& graph, ir::ValueId from,
 void offer_form(ir::Graph& graph, const std::vector<ir::NodeId>& members, std::string_view pass,
                 const std::function<void(ir::Graph&)>& rewrite);
 
+/// Gives the values inside fusions names that no other value of the graph has, other forms of the
+/// same fusion excepted: whichever fusions are dissolved, and in whatever order, their values keep
+/// their names, by which a plan's values are compared with the reference's.
+void give_unique_names(ir::Graph& graph);
+
 }  // namespace vitrail::passes

@@ -107,6 +107,7 @@ void run(ir::Graph& graph, const Options& options) {
   }
   graph.remove_dead();
   graph.compact();
+  give_unique_names(graph);
 }
 
 }  // namespace vitrail::passes
