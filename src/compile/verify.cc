@@ -61,14 +61,25 @@ class Verification {
     }
     return out;
   }
-  // The opt shapes with a batch (first extent) of n, when the ranges allow it and opt has another.
+  // The opt shapes with a batch (dynamic first extent) of n, when the ranges allow it and opt has
+  // another. The batch may be an extent elsewhere, too.
   std::optional<Shapes> batch(int64_t n) const {
+    std::vector<Expr> batches;
+    for (ir::ValueId in : imported_.inputs)
+      if (const Shape& shape = imported_.value(in).shape; !shape.empty() && !shape[0].is_constant())
+        batches.push_back(shape[0]);
     Shapes out = at(&ShapeRange::opt);
     bool changed = false;
-    for (const auto& [name, range] : options_.shapes) {
-      if (range.opt.empty() || range.min[0] > n || range.max[0] < n) return {};
-      changed |= range.opt[0] != n;
-      out[name][0] = n;
+    for (ir::ValueId in : imported_.inputs) {
+      const ir::Value& value = imported_.value(in);
+      const auto range = options_.shapes.find(value.name);
+      if (range == options_.shapes.end()) continue;
+      for (size_t d = 0; d < value.shape.size(); ++d) {
+        if (std::find(batches.begin(), batches.end(), value.shape[d]) == batches.end()) continue;
+        if (range->second.min[d] > n || range->second.max[d] < n) return {};
+        changed |= range->second.opt[d] != n;
+        out[value.name][d] = n;
+      }
     }
     return changed ? std::optional(out) : std::nullopt;
   }

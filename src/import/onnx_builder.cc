@@ -45,17 +45,18 @@ std::optional<ValueId> Scope::lookup(const std::string& name) {
   if (!parent_) return {};
   const auto outer = parent_->lookup(name);
   if (!outer) return {};
-  const ir::Value& value = parent_->graph_.value(*outer);
-  ValueId inner;
-  if (value.is_constant()) {
-    inner = graph_.add_constant(value.name, value.constant);
-  } else {
-    inner = graph_.add_value(value.name, value.dtype, value.shape);
-    graph_.value(inner).content = value.content;
-    captures_.emplace_back(*outer, inner);
-    if (parent_->untyped(*outer)) untyped_->insert(inner);
-  }
-  values_[name] = inner;
+  return values_[name] = capture(*outer);
+}
+
+ValueId Scope::capture(ValueId outer) {
+  const ir::Value& value = parent_->graph_.value(outer);
+  if (value.is_constant()) return graph_.add_constant(value.name, value.constant);
+  for (const auto& [known, inner] : captures_)
+    if (known == outer) return inner;
+  const ValueId inner = graph_.add_value(value.name, value.dtype, value.shape);
+  graph_.value(inner).content = value.content;
+  captures_.emplace_back(outer, inner);
+  if (parent_->untyped(outer)) untyped_->insert(inner);
   return inner;
 }
 

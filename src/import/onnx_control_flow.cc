@@ -2,60 +2,9 @@
 // If and Loop with closed bodies.
 #include <algorithm>
 
-#include "import/onnx_scope.h"
+#include "import/onnx_body.h"
 
 namespace vitrail::onnx_import {
-
-/// Builds the graph of a branch or loop and closes it: what it reads from outside become inputs.
-class BodyBuilder {
- public:
-  BodyBuilder(Scope& outer, onnx::GraphProto& proto, const std::string& name)
-      : proto_(proto), graph_(std::make_unique<ir::Graph>()) {
-    graph_->name = proto.name().empty() ? name : proto.name();
-    graph_->symbols = outer.graph_.symbols;
-    scope_ = std::make_unique<Scope>(outer.model_, *graph_, outer.opsets_, &outer, "");
-    scope_->arguments_ = outer.arguments_;
-    scope_->function_ = outer.function_;
-  }
-  void add_input(const std::string& name, DType dtype, Shape shape) {
-    const ValueId id = graph_->add_value(name, dtype, std::move(shape));
-    graph_->inputs.push_back(id);
-    scope_->define(name, id, "body input");
-  }
-  void build() {
-    scope_->add_initializers(proto_);
-    scope_->declare(proto_);
-    std::vector<std::string_view> results;
-    for (const auto& info : proto_.output()) results.push_back(info.name());
-    scope_->add_nodes(*proto_.mutable_node(), results);
-    scope_->add_outputs(proto_);
-  }
-  ir::Graph& graph() { return *graph_; }
-  const std::vector<std::pair<ValueId, ValueId>>& captures() const { return scope_->captures_; }
-  /// The body with `outer` as its last inputs, in that order.
-  std::unique_ptr<ir::Graph> close(const ir::Graph& parent, const std::vector<ValueId>& outer) {
-    for (ValueId o : outer) {
-      const auto found = std::find_if(captures().begin(), captures().end(),
-                                      [&](const auto& c) { return c.first == o; });
-      const ir::Value& value = parent.value(o);
-      graph_->inputs.push_back(found != captures().end()
-                                   ? found->second
-                                   : graph_->add_value(value.name, value.dtype, value.shape));
-    }
-    return std::move(graph_);
-  }
-
- private:
-  onnx::GraphProto& proto_;
-  std::unique_ptr<ir::Graph> graph_;
-  std::unique_ptr<Scope> scope_;
-};
-
-namespace {
-void merge_symbols(ir::Graph& into, const ir::Graph& from) {
-  for (const auto& [symbol, info] : from.symbols) into.symbols.try_emplace(symbol, info);
-}
-}  // namespace
 
 onnx::GraphProto& Scope::graph_attribute(onnx::NodeProto& node, const char* name) const {
   for (auto& attribute : *node.mutable_attribute())
@@ -88,7 +37,7 @@ void Scope::add_if(onnx::NodeProto& node, const std::string& name) {
               "it has {} outputs, the node {}", proto.output_size(), node.output_size());
       bodies.emplace_back(*this, proto, branch).build();
     });
-    merge_symbols(graph_, bodies.back().graph());
+    bodies.back().merge_symbols(graph_);
     for (const auto& [outer, inner] : bodies.back().captures())
       if (std::find(captured.begin(), captured.end(), outer) == captured.end())
         captured.push_back(outer);
@@ -131,7 +80,7 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
     body.build();
   });
   if (model_.unsupported.size() > unsupported_before) return add_unsupported(node, name, 0, "");
-  merge_symbols(graph_, body.graph());
+  body.merge_symbols(graph_);
   std::vector<ValueId> captured;
   for (const auto& [outer, inner] : body.captures()) captured.push_back(outer);
   made.inputs.insert(made.inputs.end(), captured.begin(), captured.end());

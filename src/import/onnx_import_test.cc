@@ -295,6 +295,51 @@ TEST(Import, ClosesTheBodyOfLoop) {
   EXPECT_EQ(shape_of(g, "all"), "[3,n]");
 }
 
+ModelMaker scan_model(int opset) {
+  ModelMaker m;
+  m.proto.mutable_opset_import(0)->set_version(opset);
+  m.input("x", {"n", "3"}).input("start", {"3"}).output("last").output("sums");
+  auto& node = m.node("Scan", {"start", "x"}, {"last", "sums"}, "scan");
+  set(node, "num_scan_inputs", int64_t{1});
+  set(node, "scan_input_directions", std::vector<int64_t>{1});
+  set(node, "scan_output_axes", std::vector<int64_t>{-1});
+  auto& body = set_graph(node, "body");
+  for (const char* name : {"sum", "x"}) ModelMaker::set_type(*body.add_input(), name, {"3"});
+  ModelMaker::add(body, "Add", {"sum", "x"}, {"next"});
+  ModelMaker::add(body, "Relu", {"next"}, {"shown"});
+  for (const char* name : {"next", "shown"}) body.add_output()->set_name(name);
+  return m;
+}
+
+// The body's "x" is a row of the outer one.
+TEST(Import, ScanBecomesALoop) {
+  const ir::Graph g = scan_model(17).import();
+  ir::verify(g, "import");
+  EXPECT_EQ(node_of(g, "Loop").sources, std::vector<std::string>{"scan"});
+  EXPECT_EQ(shape_of(g, "last"), "[3]");
+  EXPECT_EQ(shape_of(g, "sums"), "[3,n]");
+}
+
+TEST(Import, RefusesScansThatAreWrong) {
+  expect_error(Code::unsupported, {"'scan' (Scan", "opset 8", "export the model for opset 9"},
+               [&] { scan_model(8).import(); });
+  const auto wrong = [](const char* attribute, auto value, const char* says) {
+    ModelMaker m = scan_model(17);
+    auto& list = *m.graph.mutable_node(0)->mutable_attribute();
+    for (int i = list.size(); i-- > 0;)
+      if (list[i].name() == attribute) list.DeleteSubrange(i, 1);
+    set(*m.graph.mutable_node(0), attribute, value);
+    expect_error(Code::bad_input, {"'scan' (Scan", says}, [&] { m.import(); });
+  };
+  using Numbers = std::vector<int64_t>;
+  wrong("num_scan_inputs", int64_t{0}, "num_scan_inputs is 0");
+  wrong("num_scan_inputs", int64_t{3}, "num_scan_inputs is 3, the node has 2 inputs");
+  wrong("scan_input_directions", Numbers{2}, "has 2, expected 0 or 1");
+  wrong("scan_input_axes", Numbers{0, 1}, "has 2 entries, expected 1");
+  wrong("scan_input_axes", Numbers{2}, "out of range for rank 2");
+  wrong("scan_output_axes", Numbers{-3}, "out of range for rank 2");
+}
+
 TEST(Import, ListsEverythingUnsupportedAtOnce) {
   ModelMaker m;
   m.proto.add_opset_import()->set_domain("acme");

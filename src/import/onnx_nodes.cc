@@ -48,7 +48,8 @@ double widen(float value) {
 }
 
 bool can_be_known(const std::string& domain, const std::string& op) {
-  return find_op(domain, op) != nullptr || has_upgrade(domain, op);
+  return find_op(domain, op) != nullptr || has_upgrade(domain, op) ||
+         (domain.empty() && op == "Scan");
 }
 
 }  // namespace
@@ -173,6 +174,7 @@ void Scope::add_node(onnx::NodeProto& node, int index) {
             can_be_known(domain, node.op_type()) ? "" : why_unknown(domain, node.op_type()));
       if (domain.empty() && node.op_type() == "If") return add_if(node, name);
       if (domain.empty() && node.op_type() == "Loop") return add_loop(node, name);
+      if (domain.empty() && node.op_type() == "Scan") return add_scan(node, name, opset);
       add_known(node, name, opset);
     } catch (const Error& error) {
       if (error.code != Code::unsupported) throw;

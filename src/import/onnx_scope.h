@@ -12,7 +12,7 @@
 #include "import/onnx_builder.h"
 
 // The importer's inside: onnx_builder.cc has inputs and results, onnx_order.cc the order of nodes,
-// onnx_nodes.cc nodes and functions, onnx_control_flow.cc If and Loop.
+// onnx_nodes.cc nodes and functions, onnx_control_flow.cc If and Loop, onnx_scan.cc Scan.
 namespace vitrail::onnx_import {
 
 using ir::kNoValue;
@@ -57,6 +57,7 @@ class Scope {
  private:
   friend class BodyBuilder;
   std::optional<ValueId> lookup(const std::string& name);
+  ValueId capture(ValueId outer);
   bool visible(const std::string& name) const;
   void define(const std::string& name, ValueId id, const char* what);
   bool untyped(ValueId id) const { return untyped_ ? untyped_->contains(id) : false; }
@@ -77,6 +78,7 @@ class Scope {
               const onnx::FunctionProto& function);
   void add_if(onnx::NodeProto& node, const std::string& name);
   void add_loop(onnx::NodeProto& node, const std::string& name);
+  void add_scan(onnx::NodeProto& node, const std::string& name, int64_t opset);
   void finish_control_flow(const onnx::NodeProto& node, ir::Node made);
   onnx::GraphProto& graph_attribute(onnx::NodeProto& node, const char* name) const;
 

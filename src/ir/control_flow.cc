@@ -110,7 +110,9 @@ void infer_loop(Graph& graph, const Node& node, InferContext& ctx) {
   }
   if (carried == node.outputs.size()) return;
   const auto trips = ctx.has(0) ? ctx.in(0).ints() : std::nullopt;
-  const Expr most = trips && trips->size() == 1 ? max((*trips)[0], 0) : Expr(Interval::kUnbounded);
+  Expr most = Interval::kUnbounded;
+  if (trips && trips->size() == 1)
+    most = (*trips)[0].bounds(ctx.ranges).low >= 0 ? (*trips)[0] : max((*trips)[0], 0);
   const bool starts = !ctx.has(1) || known(ctx.in(1)).value_or(false);
   const bool exact = trips && trips->size() == 1 && starts && always_goes_on(body);
   const Expr count = exact ? most : ctx.data_symbol("trips", most);

@@ -112,3 +112,60 @@ def test_several_ranges(tmp_path):
         if code:
             assert "dimension 0 (N) is 8" in done
             assert "N 2..3; or N 16..64" in done
+
+
+def scan_model():
+    """A state and two scanned inputs, one from its end and along its last axis; rows stacked along each axis."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["a", "b"], ["both"], name="/scan/Add"),
+            helper.make_node("MatMul", ["state", "w"], ["product"], name="/scan/MatMul"),
+            helper.make_node("Add", ["product", "both"], ["sum"], name="/scan/Sum"),
+            helper.make_node("Tanh", ["sum"], ["next"], name="/scan/Tanh"),
+            helper.make_node("Identity", ["next"], ["row"], name="/scan/Row"),
+            helper.make_node("Neg", ["both"], ["column"], name="/scan/Neg"),
+        ],
+        "body",
+        [info("state", [2, 6]), info("a", [2, 6]), info("b", [2, 6])],
+        [info("next", None), info("row", None), info("column", None)],
+    )
+    scan = helper.make_node(
+        "Scan",
+        ["start", "x", "z"],
+        ["last", "rows", "columns"],
+        name="/Scan",
+        body=body,
+        num_scan_inputs=2,
+        scan_input_axes=[0, -1],
+        scan_input_directions=[0, 1],
+        scan_output_axes=[0, 2],
+        scan_output_directions=[1, 0],
+    )
+    rng = np.random.default_rng(3)
+    graph = helper.make_graph(
+        [scan, helper.make_node("Relu", ["rows"], ["shown"], name="/Relu")],
+        "scanned",
+        [info("start", [2, 6]), info("x", ["N", 2, 6]), info("z", [2, 6, "N"])],
+        [info("last", None), info("shown", None), info("columns", None)],
+        [constant("w", rng.standard_normal((6, 6), dtype=np.float32) / 4)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_scan(tmp_path):
+    path, plan, again = tmp_path / "s.onnx", tmp_path / "s.vitrail", tmp_path / "again.vitrail"
+    onnx.save(scan_model(), path)
+    shapes = ("--shapes", "x:1..3..8x2x6", "--shapes", "z:2x6x1..3..8")
+    vitrail("build", path, "-o", plan, *shapes, "--verify", "full")
+    vitrail("build", plan, "-o", again)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(4)
+    for file in plan, again:
+        for n in 1, 3, 8:
+            dims = {"start": (2, 6), "x": (n, 2, 6), "z": (2, 6, n)}
+            feeds = {name: rng.standard_normal(d).astype(np.float32) for name, d in dims.items()}
+            np.savez(tmp_path / "in.npz", **feeds)
+            vitrail("run", file, "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz")
+            with np.load(tmp_path / "out.npz") as got:
+                for name, wanted in zip(("last", "shown", "columns"), session.run(None, feeds), strict=True):
+                    np.testing.assert_allclose(got[name], wanted, rtol=1e-5, atol=1e-5, err_msg=name)
