@@ -69,7 +69,8 @@ void profile(const LoadedPlan& plan, const NamedTensors& inputs, const Options& 
   if (!o.layers && o.profile.empty()) return;
   Session session(plan, {.device = o.device, .threads = o.threads});
   set_inputs(session, inputs);
-  const Trace trace = session.trace({.iterations = o.iterations, .warmup_ms = o.warmup_ms});
+  const Trace trace = session.trace(
+      {.iterations = o.iterations, .seconds = 0.2, .warmup_ms = o.warmup_ms, .chain_seconds = 1});
   if (o.layers) fmt::print("{}", trace_text(trace, {}));
   if (!o.profile.empty()) write_atomically(o.profile, trace_profile(trace));
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only host,golden,bench,verify,control,errors,peers,conformance] [--conformance PART]
+Usage: run_all.py OUT [--only host,golden,bench,trace,verify,control,errors,peers,conformance] [--conformance PART]
 Without --only all of it, some ten minutes: "host" is the processor's part, the rest needs the GPU. Writes results.json
 and results.md to OUT; a part that breaks is reported and the others go on.
 """
@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "tests" / "python"))
 import checks  # noqa: E402
 import host  # noqa: E402
+import traces  # noqa: E402
 
 from golden import Golden  # noqa: E402
 
@@ -161,7 +162,7 @@ def bench(runner):
             row["error"] = plan
         else:
             figures = runner.work / "bench.json"
-            code, text, _ = runner.program("vitrail", "bench", plan, "--json", figures, "--duration", 1, "--layers")
+            code, text, _ = runner.program("vitrail", "bench", plan, "--json", figures, "--duration", 1)
             row["text"] = text[-6000:]
             if code:
                 row["error"] = text[-1500:]
@@ -199,7 +200,10 @@ def markdown(results):
         for row in results.get(part, []):
             name = " ".join(str(row[key]) for key in ("model", "precision", "case") if key in row)
             lines.append(f"{part}: {name}: exit {row['exit']}" + ("" if row.get("ok", row["exit"] == 0) else " FAILED"))
-    return "\n".join(lines) + f"\n\n{checks.peers_markdown(results)}\n\n{host.markdown(results)}\n"
+    return (
+        "\n".join(lines)
+        + f"\n\n{checks.peers_markdown(results)}\n\n{host.markdown(results)}\n{traces.markdown(results)}\n"
+    )
 
 
 def gpu():
@@ -214,7 +218,7 @@ def gpu():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", default="host,golden,bench,verify,control,errors,peers,conformance")
+    parser.add_argument("--only", default="host,golden,bench,trace,verify,control,errors,peers,conformance")
     parser.add_argument("--conformance", default="", help="part of the kernels' names")
     options = parser.parse_args()
     work = Path("/tmp/vitrail-gpu")
@@ -226,6 +230,7 @@ def main():
         "host": lambda: host.host(runner),
         "golden": lambda: golden(runner),
         "bench": lambda: bench(runner),
+        "trace": lambda: traces.traces(runner),
         "verify": lambda: checks.verify(runner, PRECISIONS),
         "control": lambda: checks.control(runner, HERE, PRECISIONS),
         "errors": lambda: checks.errors(runner),

@@ -17,10 +17,11 @@
 namespace vitrail {
 
 struct TraceOptions {
-  int iterations = 10;     ///< runs at least
-  double seconds = 1;      ///< of runs, at least
-  double warmup_ms = 200;  ///< before anything is timed
-  int rounds = 0;          ///< GPU: of the chain's measurement; 0: as many as take some 5 seconds
+  int iterations = 10;       ///< runs at least
+  double seconds = 1;        ///< of runs, at least
+  double warmup_ms = 200;    ///< before anything is timed
+  int rounds = 0;            ///< GPU: of the chain's measurement; 0: by chain_seconds
+  double chain_seconds = 5;  ///< GPU: for which 3 to 40 rounds are taken
 };
 
 /// Median and quartiles over the runs.

@@ -229,10 +229,10 @@ class Tracer {
 
   int rounds() const {
     if (options_.rounds > 0) return options_.rounds;
-    constexpr double kMicroseconds = 5e6, kLeast = 3, kMost = 40;
+    constexpr double kLeast = 3, kMost = 40;
     const double round = std::max(1.0, out_.run.median) *
                          static_cast<double>(std::max<size_t>(1, out_.steps.size()));
-    return static_cast<int>(std::clamp(kMicroseconds / round, kLeast, kMost));
+    return static_cast<int>(std::clamp(1e6 * options_.chain_seconds / round, kLeast, kMost));
   }
 
   void finish() {
