@@ -224,7 +224,7 @@ def main():
     work = Path("/tmp/vitrail-gpu")
     work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    results = {"machine": gpu(), "host": platform.processor() or platform.machine()}
+    results = {"machine": gpu(), "processor": platform.processor() or platform.machine()}
     runner = Runner(work)
     steps = {
         "host": lambda: host.host(runner),
