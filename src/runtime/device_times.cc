@@ -5,6 +5,7 @@
 
 #include "backends/nvtx.h"
 #include "base/error.h"
+#include "runtime/chain.h"
 #include "runtime/device_run.h"
 #include "runtime/executor.h"
 #include "runtime/running.h"
@@ -63,10 +64,6 @@ double Executor::stamp_microseconds() {
 
 Executor::ChainTimes Executor::time_chain(int rounds) {
   const Running guard(running_);
-  // Steps measured together. Their first stamp lies kLead steps ahead of them, so that the launches
-  // in front of each overlap as ever, and not at the graph's start: what jitters there would show.
-  // Graphs alive at a time: their memory grows with this times the number of steps.
-  constexpr size_t kTogether = 16, kLead = 8;
   ChainTimes out;
   out.steps = timed_root();
   const size_t count = out.steps.size();
@@ -92,24 +89,11 @@ Executor::ChainTimes Executor::time_chain(int rounds) {
     device_->wait();
     return device_->between_stamps(0, 1);
   };
-  for (size_t first = 0; first < count; first += kTogether) {
-    const size_t last = std::min(count, first + kTogether);
-    const size_t from = first - std::min(first, kLead);
-    std::vector<std::unique_ptr<cuda::Graph>> graphs;
-    for (size_t to = first; to <= last; ++to) {
-      graphs.push_back(record(from, to));
-      time(*graphs.back());  // the first replay uploads it
-    }
-    out.each.resize(last);
-    for (int round = 0; round < rounds; ++round) {
-      double before = 0;
-      for (size_t i = 0; i < graphs.size(); ++i) {
-        const double now = time(*graphs[i]);
-        if (i > 0) out.each[first + i - 1].push_back(now - before);
-        before = now;
-      }
-    }
-  }
+  out.each = measure_chain(count, rounds, [&](size_t from, size_t to) {
+    const std::shared_ptr<const cuda::Graph> graph = record(from, to);
+    time(*graph);  // the first replay uploads it
+    return [&time, graph] { return time(*graph); };
+  });
   const auto nothing = record(0, 0), all = record(0, count);
   time(*nothing), time(*all);
   for (int round = 0; round < rounds; ++round) {

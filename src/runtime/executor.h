@@ -106,9 +106,7 @@ class Executor {
   /// outputs left out: `rounds` times the mean over `replays` replays in a row. Throws Error(usage)
   /// before a run, and for a plan of the CPU or one whose steps are not all launches.
   std::vector<double> time_device(int rounds, int replays);
-  /// What each step adds to the device's chain of overlapping launches. The recorded graph gets two
-  /// stamps only, one some steps ahead and one after a step; a round moves the latter over one step
-  /// after the other, and a step's time is the difference from the step before in the same round.
+  /// What each step adds to the device's chain of overlapping launches (runtime/chain.h).
   struct ChainTimes {
     std::vector<int> steps;                 ///< in order; those inside no branch or loop
     std::vector<std::vector<double>> each;  ///< microseconds, by step and round

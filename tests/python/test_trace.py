@@ -189,6 +189,22 @@ def test_bad_options_end_with_a_named_error(plan, arguments, code, says):
     refused("trace", plan, *SHORT, *arguments, code=code, says=says)
 
 
+def test_the_gpu_scripts_tables(plan, folder, monkeypatch):
+    monkeypatch.syspath_prepend(program.ROOT / "bench" / "gpu")
+    import traces
+
+    _, trace = traced(plan, folder)
+    text = traces.markdown({"trace": [{"model": "dense", "shape": "4x8", "precision": "f32", "trace": trace}]})
+    step = trace["steps"][0]
+    assert f"| {step['kernel']} | 1 |" in text
+    assert "sum of the steps alone" in text
+    chained = trace | {"chained": True}
+    chained["totals"] |= dict.fromkeys(("alone_us", "overlap_us"), 1.0)
+    chained["totals"] |= {key: {"median": 2.0} for key in ("chain_us", "graph_us")}
+    assert "back to back 2.0" in traces.account(chained)
+    assert [len(steps) for steps in traces.alike(trace)] == [1] * len(trace["steps"])
+
+
 def test_missing_and_damaged_plans(plan, folder):
     refused("trace", folder / "none.vitrail", code=6, says="none.vitrail")
     cut = folder / "cut.vitrail"
