@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:?usage: scripts/gpu_bundle.sh FOLDER [BUILD]}
 build=${2:-build}
-programs=("$build/vitrail" "$build/tests/gpu/vitrail_gpu_conformance" "$build/tests/gpu/vitrail_gpu_memory"
-  "$build/src/kernels/kernels_test" "$build/src/runtime/runtime_test")
+programs=("$build/vitrail" "$build/src/kernels/kernels_test" "$build/src/runtime/runtime_test")
+for test in conformance memory sessions lost; do programs+=("$build/tests/gpu/vitrail_gpu_$test"); done
 python=${VITRAIL_PYTHON:-python3}  # with onnx, onnxruntime and pytest: for the model with branches and loops
 mkdir -p "$folder/bin" "$folder/lib" "$folder/tests/golden" "$folder/tests/python"
 for program in "${programs[@]}"; do
@@ -19,7 +19,7 @@ for program in "${programs[@]}"; do
 done
 cp -u tests/golden/* "$folder/tests/golden/"
 cp -u tests/python/golden.py tests/python/vitrail_weights.py "$folder/tests/python/"
-cp -u bench/gpu/run_all.py bench/gpu/checks.py bench/gpu/traces.py bench/gpu/host.py "$folder/"
+cp -u bench/gpu/{run_all,checks,host,runtime,traces}.py "$folder/"
 mkdir -p "$folder/bench/gpu"
 cp -u bench/gpu/torch_peers.py "$folder/bench/gpu/"
 cp -ru tests/python/twins "$folder/tests/python/"

@@ -30,9 +30,12 @@ void print_verification(const std::vector<CheckRow>& rows) {
       "SQNR dB");
   for (const CheckRow& r : rows)
     fmt::print(
-        "  {:<40} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>11.9f} {:>8.1f}{}\n",
+        "  {:<40} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>9.3g} {:>11.9f} {:>8.1f}{}{}\n",
         printable(r.output) + ", " + r.at, r.abs_max, r.abs_mean, r.abs_median, r.rel_max,
-        r.rel_mean, r.rel_median, r.cosine, r.sqnr_db, r.ok ? "" : "  FAILED");
+        r.rel_mean, r.rel_median, r.cosine, r.sqnr_db,
+        r.rounded_l2 > 0 ? fmt::format(", {:.2f} x rounding alone", r.relative_l2 / r.rounded_l2)
+                         : "",
+        r.ok ? "" : "  FAILED");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include <filesystem>
+#include <set>
 
 #include "tools/account.h"
 #include "tools/cli.h"
@@ -29,6 +30,22 @@ std::map<std::string, ShapeRange> ranges(const BuildArguments& o) {
     if (!opt.contains(name) && max.contains(name) && !o.opt_shapes.empty()) range.opt = range.max;
   }
   return out;
+}
+
+// "fp16", or trtexec's "fp16:chw" of each tensor, all alike.
+DType io_type(const std::string& text, const char* option) {
+  std::set<std::string> types;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    types.insert(text.substr(at, end - at));
+    at = end + 1;
+  }
+  const std::string& one = *types.begin();
+  if (types.size() == 1 && (one == "fp16" || one == "fp16:chw")) return DType::f16;
+  if (types.size() == 1 && (one == "fp32" || one == "fp32:chw")) return DType::f32;
+  throw Error(Code::unsupported,
+              fmt::format("{} {}: inputs and outputs are dense, all of fp32:chw or all of fp16:chw",
+                          option, printable(text)));
 }
 
 }  // namespace
@@ -57,6 +74,9 @@ void build_plan(const Graph& graph, BuildArguments& o) {
   if (o.build.tf32 && o.no_tf32)
     throw Error(Code::usage, "--tf32 and --noTF32 contradict each other");
   o.build.storage = o.fp16 ? DType::f16 : o.bf16 ? DType::bf16 : DType::f32;
+  if (!o.io.empty()) o.build.input_type = o.build.output_type = io_type(o.io, "--io");
+  if (!o.input_io.empty()) o.build.input_type = io_type(o.input_io, "--inputIOFormats");
+  if (!o.output_io.empty()) o.build.output_type = io_type(o.output_io, "--outputIOFormats");
   o.build.code_cache = default_code_cache();
   if (!o.quiet) o.build.progress = show_progress();
   const BuildReport report = build(graph, o.build, o.output);
@@ -91,6 +111,10 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_flag("--no-libraries{false}", o->build.libraries,
                   "GPU: a plan that calls neither cuBLASLt nor cuDNN");
   build->add_flag("--noTF32", o->no_tf32, "true float32, as without it");
+  build->add_option("--io", o->io,
+                    "GPU: fp32 or fp16, what the plan takes and gives where the model has float32");
+  build->add_option("--inputIOFormats", o->input_io, "GPU: the same of inputs, as fp16:chw");
+  build->add_option("--outputIOFormats", o->output_io, "GPU: the same of outputs");
   // What these of trtexec ask for is so in any case.
   build->add_flag("--skipInference,--stronglyTyped,--strongly-typed", o->as_always,
                   "as always: only a build, types as in the model");

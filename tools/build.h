@@ -11,6 +11,7 @@ namespace vitrail::cli {
 struct BuildArguments {
   std::string output, verify = "fast";
   std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
+  std::string io, input_io, output_io;
   bool quiet = false, as_always = false, fp16 = false, bf16 = false, no_tf32 = false;
   BuildOptions build;
 };

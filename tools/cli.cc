@@ -175,6 +175,16 @@ LoadedPlan build_in_memory(const Graph& model, const std::map<std::string, Shape
   return LoadedPlan::load(folder.at("model.vitrail"));
 }
 
+NamedTensors as_taken(const LoadedPlan& plan, NamedTensors tensors) {
+  const auto is_float = [](DType t) {
+    return t == DType::f16 || t == DType::bf16 || t == DType::f32 || t == DType::f64;
+  };
+  for (auto& [name, t] : tensors)
+    for (const TensorSpec& spec : plan.inputs())
+      if (spec.name == name && is_float(spec.dtype) && is_float(t.dtype())) t = t.cast(spec.dtype);
+  return tensors;
+}
+
 Tensor copy_of(const TensorView& view) {
   Tensor out(view.dtype, Dims(view.dims.begin(), view.dims.end()));
   std::copy_n(static_cast<const char*>(view.data), view.bytes,

@@ -34,9 +34,20 @@ Json spread_json(const Difference::Spread& s) {
   return {{"min", s.min}, {"mean", s.mean}, {"median", s.median}, {"p99", s.p99}, {"max", s.max}};
 }
 
-bool agrees(const Difference& d) { return d.same_shape && d.outside == 0; }
+// By output: the relative L2 error of the reference rounded to a narrow type.
+using Yardstick = std::map<std::string, double>;
 
-void print(const std::string& name, const Difference& d, const Options& o) {
+// How many times the yardstick's error; 0 without one.
+double times(const Yardstick& yardstick, const std::string& name, const Difference& d) {
+  const auto found = yardstick.find(name);
+  return found == yardstick.end() || !(found->second > 0) ? 0 : relative_l2(d) / found->second;
+}
+
+bool agrees(const Difference& d, double times) {
+  return d.same_shape && (d.outside == 0 || (times > 0 && times <= kMostOfRounding));
+}
+
+void print(const std::string& name, const Difference& d, double times, const Options& o) {
   const auto line = [](const char* what, const Difference::Spread& s) {
     fmt::print("  {:9} min {:.3g}, mean {:.3g}, median {:.3g}, p99 {:.3g}, max {:.3g}\n", what,
                s.min, s.mean, s.median, s.p99, s.max);
@@ -45,15 +56,18 @@ void print(const std::string& name, const Difference& d, const Options& o) {
     fmt::print("FAILED | Output: '{}' | shapes differ\n", name);
     return;
   }
-  fmt::print("{} | Output: '{}' | Difference is {} tolerance (rel={:g}, abs={:g})\n",
-             agrees(d) ? "PASSED" : "FAILED", name, agrees(d) ? "within" : "beyond", o.rtol,
-             o.atol);
+  const char* passed = agrees(d, times) ? "PASSED" : "FAILED";
+  fmt::print("{} | Output: '{}' | Difference is {} tolerance (rel={:g}, abs={:g})\n", passed, name,
+             d.outside == 0 ? "within" : "beyond", o.rtol, o.atol);
+  if (times > 0)
+    fmt::print("{} | Output: '{}' | {:.3f} times the error of rounding alone (at most {:g})\n",
+               passed, name, times, kMostOfRounding);
   line("abs error", d.abs);
   line("rel error", d.rel);
   fmt::print(
-      "  cosine {:.9f}, SQNR {:.1f} dB, top-1 agreement {:.4f}, {} element(s) beyond both "
-      "tolerances\n",
-      d.cosine, d.sqnr_db, d.top1, d.outside);
+      "  cosine {:.9f}, SQNR {:.1f} dB, relative L2 {:.3g}, top-1 agreement {:.4f}, {} element(s) "
+      "beyond both tolerances\n",
+      d.cosine, d.sqnr_db, relative_l2(d), d.top1, d.outside);
 }
 
 // The output that `name` of the reference is measured against: of the same name, or the only one of
@@ -66,7 +80,7 @@ const Tensor* find(const NamedTensors& got, const std::string& name, bool single
 
 // Each output of one side against the reference's.
 bool compare_outputs(const Side& side, const NamedTensors& got, const NamedTensors& reference,
-                     const Options& o, Json& told) {
+                     const Yardstick& yardstick, const Options& o, Json& told) {
   bool ok = true;
   for (const auto& [name, wanted] : reference) {
     const std::string shown = name == "data" && got.size() == 1 ? got[0].first : name;
@@ -77,11 +91,14 @@ bool compare_outputs(const Side& side, const NamedTensors& got, const NamedTenso
       continue;
     }
     const Difference d = vitrail::compare(*found, wanted, o.atol, o.rtol);
-    print(shown, d, o);
-    ok &= agrees(d);
+    const double of_rounding = times(yardstick, name, d);
+    print(shown, d, of_rounding, o);
+    ok &= agrees(d, of_rounding);
     told.push_back({{"side", side.name},
                     {"output", shown},
-                    {"agrees", agrees(d)},
+                    {"agrees", agrees(d, of_rounding)},
+                    {"relative_l2", relative_l2(d)},
+                    {"times_rounding", of_rounding},
                     {"abs", spread_json(d.abs)},
                     {"rel", spread_json(d.rel)},
                     {"cosine", d.cosine},
@@ -93,10 +110,35 @@ bool compare_outputs(const Side& side, const NamedTensors& got, const NamedTenso
   return ok;
 }
 
+// What rounding alone does to the outputs, told and kept.
+Yardstick measure_rounding(const std::vector<Side>& sides, const NamedTensors& inputs,
+                           const NamedTensors& reference, const Options& o) {
+  Yardstick out;
+  for (const Side& side : sides) {
+    if (side.rounding == Rounding::none) continue;
+    if (!out.empty() && sides.size() > 3)
+      throw Error(Code::usage, "give one rounded reference at a time as the measure of others");
+    const NamedTensors got = outputs_of(side, inputs, o.threads);
+    for (const auto& [name, wanted] : reference) {
+      const Tensor* found = find(got, name, reference.size() == 1);
+      if (!found) continue;
+      const Difference d = vitrail::compare(*found, wanted, o.atol, o.rtol);
+      fmt::print("{}\n  Output: '{}': relative L2 {:.3g}, abs error mean {:.3g}, max {:.3g}\n",
+                 side.name, name, relative_l2(d), d.abs.mean, d.abs.max);
+      out[name] = relative_l2(d);
+    }
+  }
+  return out;
+}
+
 void run(const Options& o) {
+  const DType precision = o.double_reference ? DType::f64 : DType::f32;
   std::vector<Side> sides;
-  for (const std::string& text : o.sides)
-    sides.push_back(parse_side(text, o.runtime, o.double_reference ? DType::f64 : DType::f32));
+  for (const std::string& text : o.sides) sides.push_back(parse_side(text, o.runtime, precision));
+  if (sides.back().rounding != Rounding::none) {
+    sides.push_back(parse_side(sides.back().path, false, precision));
+    sides.back().kind = Side::Kind::reference;
+  }
   if (sides.size() == 1) {
     const Side& plan = sides[0];
     if (plan.kind != Side::Kind::plan)
@@ -106,20 +148,25 @@ void run(const Options& o) {
     sides.push_back({Side::Kind::reference, plan.path,
                      fmt::format("the {} reference on the model it keeps",
                                  o.double_reference ? "float64" : "float32"),
-                     o.double_reference ? DType::f64 : DType::f32});
+                     precision});
   }
   const NamedTensors inputs = o.inputs.empty()
                                   ? random_inputs(sides, parse_shapes(o.shapes), o.seed)
                                   : read_tensors(o.inputs);
   const Side& last = sides.back();
   const NamedTensors reference = outputs_of(last, inputs, o.threads);
-  Json told{
-      {"reference", last.name}, {"atol", o.atol}, {"rtol", o.rtol}, {"outputs", Json::array()}};
+  const Yardstick yardstick = measure_rounding(sides, inputs, reference, o);
+  Json told{{"reference", last.name},
+            {"atol", o.atol},
+            {"rtol", o.rtol},
+            {"rounded_l2", yardstick},
+            {"outputs", Json::array()}};
   bool ok = true;
   for (size_t i = 0; i + 1 < sides.size(); ++i) {
+    if (sides[i].rounding != Rounding::none) continue;
     fmt::print("{} against {}\n", sides[i].name, last.name);
     const bool passed = compare_outputs(sides[i], outputs_of(sides[i], inputs, o.threads),
-                                        reference, o, told["outputs"]);
+                                        reference, yardstick, o, told["outputs"]);
     fmt::print("{} | {} vs. {}\n", passed ? "PASSED" : "FAILED", sides[i].name, last.name);
     ok &= passed;
     if (o.layers)
@@ -147,7 +194,9 @@ void add_compare(CLI::App& app) {
   compare
       ->add_option("sides", o->sides,
                    "two or more of .vitrail, .onnx (by the reference), onnxruntime:FILE.onnx, "
-                   ".npz, .npy; or a plan alone, against the model it keeps")
+                   ".npz, .npy; or a plan alone, against the model it keeps. fp16:MODEL, "
+                   "bf16:MODEL, tf32:MODEL: the reference rounded to that type, by whose error the "
+                   "others are measured")
       ->required()
       ->expected(1, 16);
   compare->add_option("--inputs,--load-inputs", o->inputs, "tensors by name (.npz)");

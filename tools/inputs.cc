@@ -49,7 +49,7 @@ PlanToRun load_to_run(const std::string& model, const std::string& inputs,
   LoadedPlan plan = is_built ? LoadedPlan::load(model)
                              : build_in_memory(Graph::import_onnx(model), ranges, threads);
   check_names(plan, ranges);
-  if (tensors.empty()) tensors = random_inputs(plan, ranges);
+  tensors = tensors.empty() ? random_inputs(plan, ranges) : as_taken(plan, std::move(tensors));
   return {std::move(plan), std::move(tensors)};
 }
 

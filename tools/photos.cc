@@ -132,7 +132,10 @@ void run_photos(Session& session, const std::vector<std::string>& photos, const 
             inputs.size()));
   for (const std::string& photo : photos) {
     const image::Batch batch = how.read(photo);
-    session.set_input(inputs[0].name, DType::f32, batch.dims, batch.values.data());
+    const Tensor pixels(DType::f32, Dims(batch.dims.begin(), batch.dims.end()), batch.values.data(),
+                        nullptr);
+    const NamedTensors taken = as_taken(session.plan(), {{inputs[0].name, pixels}});
+    session.set_input(inputs[0].name, taken[0].second.dtype(), batch.dims, taken[0].second.raw());
     session.run();
     fmt::print("{} ({})\n", printable(photo), dims_text(batch.dims));
     how.show(copy_of(session.output(outputs[0].name)), photo);

@@ -22,7 +22,8 @@ struct Options {
 };
 
 void run_tensors(Session& session, const NamedTensors& inputs, const std::string& outputs) {
-  for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
+  const NamedTensors taken = as_taken(session.plan(), inputs);
+  for (const auto& [name, t] : taken) session.set_input(name, t.dtype(), t.dims(), t.raw());
   session.run();
   NamedTensors results;
   for (const TensorSpec& spec : session.plan().outputs()) {

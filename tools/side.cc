@@ -14,6 +14,8 @@ namespace vitrail::cli {
 namespace {
 
 constexpr std::string_view kRuntimePrefix = "onnxruntime:";
+constexpr std::pair<std::string_view, Rounding> kRoundings[] = {
+    {"fp16:", Rounding::f16}, {"bf16:", Rounding::bf16}, {"tf32:", Rounding::tf32}};
 
 Dims static_dims(const std::string& path, const Graph::TensorInfo& info) {
   Dims out;
@@ -30,6 +32,13 @@ Dims static_dims(const std::string& path, const Graph::TensorInfo& info) {
 }  // namespace
 
 Side parse_side(const std::string& text, bool runtime, DType precision) {
+  for (const auto& [prefix, rounding] : kRoundings)
+    if (text.starts_with(prefix)) {
+      const std::string path = text.substr(prefix.size());
+      return {Side::Kind::reference, path,
+              fmt::format("the reference on {} rounded to {}", path, name_of(rounding)), precision,
+              rounding};
+    }
   if (text.starts_with(kRuntimePrefix)) {
     const std::string path = text.substr(kRuntimePrefix.size());
     return {Side::Kind::onnxruntime, path, fmt::format("ONNX Runtime on {}", path), precision};
@@ -56,7 +65,7 @@ NamedTensors random_inputs(const std::vector<Side>& sides,
   };
   for (const Side& side : sides) {
     if (side.kind == Side::Kind::outputs || !out.empty()) continue;
-    if (side.kind == Side::Kind::plan) {
+    if (side.kind == Side::Kind::plan || is_plan(side.path)) {
       const LoadedPlan plan = LoadedPlan::load(side.path);
       for (const TensorSpec& spec : plan.inputs())
         add(spec.name, spec.dtype, [&] { return spec.opt; });
@@ -77,14 +86,17 @@ NamedTensors outputs_of(const Side& side, const NamedTensors& inputs, int thread
     case Side::Kind::outputs:
       return read_tensors(side.path);
     case Side::Kind::reference:
-      return run_reference(model_of(side), inputs, side.precision);
+      return side.rounding == Rounding::none
+                 ? run_reference(model_of(side), inputs, side.precision)
+                 : run_rounded(model_of(side), inputs, side.rounding, side.precision);
     case Side::Kind::onnxruntime:
       return run_onnxruntime(side.path, inputs);
     case Side::Kind::plan:
       break;
   }
   Session session(LoadedPlan::load(side.path), {.threads = threads});
-  for (const auto& [name, t] : inputs) session.set_input(name, t.dtype(), t.dims(), t.raw());
+  const NamedTensors taken = as_taken(session.plan(), inputs);
+  for (const auto& [name, t] : taken) session.set_input(name, t.dtype(), t.dims(), t.raw());
   session.run();
   NamedTensors out;
   for (const TensorSpec& spec : session.plan().outputs())

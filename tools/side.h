@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "vitrail/builder.h"
+#include "vitrail/rounding.h"
 #include "vitrail/tensor.h"
 
 // What `compare` sets side by side.
@@ -12,12 +13,14 @@ namespace vitrail::cli {
 
 struct Side {
   enum class Kind : uint8_t { plan, reference, onnxruntime, outputs } kind = Kind::plan;
-  std::string path, name;        ///< name: as shown
-  DType precision = DType::f32;  ///< of the reference
+  std::string path, name;              ///< name: as shown
+  DType precision = DType::f32;        ///< of the reference
+  Rounding rounding = Rounding::none;  ///< of the reference: a yardstick, not a result
 };
 
-/// "model.vitrail", "model.onnx" (by the reference), "onnxruntime:model.onnx", "outputs.npz". With
-/// `runtime` ONNX files are run by ONNX Runtime, too.
+/// "model.vitrail", "model.onnx" (by the reference), "onnxruntime:model.onnx", "outputs.npz",
+/// "fp16:FILE" (by the reference, rounded; "bf16:" and "tf32:" likewise; FILE a model or a plan
+/// that keeps its model). With `runtime` ONNX files are run by ONNX Runtime, too.
 Side parse_side(const std::string& text, bool runtime, DType precision);
 
 /// Random inputs as the first plan or model among the sides declares them, at `shapes` where given.

@@ -26,7 +26,7 @@ const std::vector<Neighbour>& neighbours() {
         "--precisionConstraints", "--precision-constraints", "--layerPrecisions",
         "--layerOutputTypes", "--layerDeviceTypes", "--layer-precisions", "--tensor-*", "--calib*",
         "--quantization"}},
-      {"inputs and outputs are dense, as the model declares them",
+      {"inputs and outputs are dense, as the model declares them; build --io fp16 halves floats",
        {"--inputIOFormats", "--outputIOFormats", "--trt-config-*"}},
       {"memory follows from the shapes, and a build's account tells how much",
        {"--memPoolSize", "--workspace", "--pool-limit", "--allocationStrategy",

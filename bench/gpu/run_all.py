@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only host,golden,bench,trace,verify,control,errors,peers,conformance] [--conformance PART]
-Without --only all of it, some ten minutes: "host" is the processor's part, the rest needs the GPU. Writes results.json
-and results.md to OUT; a part that breaks is reported and the others go on.
+Usage: run_all.py OUT [--only PART,..] [--conformance NAME-PART]
+Parts: host, golden, bench, trace, verify, control, errors, peers, copies, start, sessions, lost, conformance. Without
+--only all of it, some ten minutes: "host" is the processor's part, the rest needs the GPU. Writes results.json and
+results.md to OUT; a part that breaks is reported and the others go on.
 """
 
 import argparse
@@ -23,11 +24,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "tests" / "python"))
 import checks  # noqa: E402
 import host  # noqa: E402
+import runtime  # noqa: E402
 import traces  # noqa: E402
 
 from golden import Golden  # noqa: E402
 
 PRECISIONS = {"f32": [], "tf32": ["--tf32"], "f16": ["--fp16"], "bf16": ["--bf16"]}
+PARTS = "host golden bench verify control errors peers copies start sessions lost conformance".split()
 # model, shape, precision
 BENCHES = [
     ("cvt13", "1x3x224x224", "f16"),
@@ -121,7 +124,7 @@ def golden(runner):
         for case in cases:
             image = stored.input(case)
             shape = "x".join(map(str, image.shape))
-            np.savez(runner.work / "in.npz", input=image)
+            np.savez(runner.work / f"in-{model}-{case}.npz", input=image)
             for precision in PRECISIONS:
                 plan, seconds = runner.plan(model, shape, precision)
                 row = {"model": model, "case": case, "precision": precision, "build_s": round(seconds, 1)}
@@ -130,8 +133,9 @@ def golden(runner):
                 else:
                     results = runner.work / "out.npz"
                     code, text, _ = runner.program(
-                        "vitrail", "run", plan, "--inputs", runner.work / "in.npz", "--outputs", results
+                        "vitrail", "run", plan, "--inputs", runner.work / f"in-{model}-{case}.npz", "--outputs", results
                     )
+                    row |= {"plan": plan.name, "image": f"in-{model}-{case}.npz"}
                     if code:
                         row["error"] = f"exit {code}: {text[-1500:]}"
                     else:
@@ -148,8 +152,10 @@ def golden(runner):
                             row["relative_l2"] = float(np.linalg.norm(difference) / np.linalg.norm(full))
                         row["finite"] = bool(np.isfinite(values).all())
                         row["finite_times_100"] = finite_times_100(runner, plan, image, output)
-                print(row, flush=True)
                 rows.append(row)
+    runtime.times_rounding(runner, rows)
+    for row in rows:
+        print(row, flush=True)
     return rows
 
 
@@ -184,19 +190,29 @@ def markdown(results):
         )
     lines += [
         "",
-        "| model | case | precision | max difference | float32 tolerance | relative L2 | finite at 100 times |",
-        "|---|---|---|---|---|---|---|",
+        "| model | case | precision | max difference | float32 tolerance | relative L2 | of rounding alone "
+        "| times that | finite at 100 times |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results.get("golden", []):
         if "error" in row:
-            lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | | |")
+            lines.append(f"| {row['model']} | {row['case']} | {row['precision']} | failed | | | | | |")
             continue
         lines.append(
             f"| {row['model']} | {row['case']} | {row['precision']} | {row['max_difference']:.3g} "
             f"| {row['f32_tolerance']:.3g} | {row.get('relative_l2', 0):.3g} "
-            f"| {row['finite_times_100']} |"
+            f"| {row.get('rounded_l2', 0):.3g} | {row.get('times_rounding', 0):.2f} | {row['finite_times_100']} |"
         )
-    for part in "verify", "control", "errors":
+    lines += [
+        "",
+        "| model | input | inputs and outputs | memory | GPU alone, ms | end to end, ms | first result, ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results.get("copies", []):
+        figures = [row.get(key) for key in ("device_ms", "latency_ms", "first_result_ms")]
+        cells = " | ".join(f"{x:.3f}" if x else "failed" for x in figures)
+        lines.append(f"| {row['model']} | {row['shape']} | {row['io']} | {row['memory']} | {cells} |")
+    for part in "verify", "control", "errors", "start", "sessions", "lost":
         for row in results.get(part, []):
             name = " ".join(str(row[key]) for key in ("model", "precision", "case") if key in row)
             lines.append(f"{part}: {name}: exit {row['exit']}" + ("" if row.get("ok", row["exit"] == 0) else " FAILED"))
@@ -218,7 +234,7 @@ def gpu():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", default="host,golden,bench,trace,verify,control,errors,peers,conformance")
+    parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--conformance", default="", help="part of the kernels' names")
     options = parser.parse_args()
     work = Path("/tmp/vitrail-gpu")
@@ -235,6 +251,10 @@ def main():
         "control": lambda: checks.control(runner, HERE, PRECISIONS),
         "errors": lambda: checks.errors(runner),
         "peers": lambda: checks.peers(runner, HERE),
+        "copies": lambda: runtime.copies(runner),
+        "start": lambda: runtime.start(runner),
+        "sessions": lambda: runtime.sessions(runner),
+        "lost": lambda: runtime.lost(runner),
         "conformance": lambda: conformance(runner, options.conformance),
     }
     for name in options.only.split(","):

@@ -42,6 +42,9 @@ struct BuildOptions {
   /// GPU: type of weights and of values between steps: f32, f16 or bf16. Sums, statistics and
   /// softmax stay in float32, inputs and outputs have the model's types.
   DType storage = DType::f32;
+  /// GPU: what the plan takes and gives where the model has float32: f32 or f16. Halves the bytes
+  /// between host and GPU.
+  DType input_type = DType::f32, output_type = DType::f32;
   /// GPU: float32 products may round their factors to TF32.
   bool tf32 = false;
   /// GPU: calls of cuBLASLt and cuDNN may stand in the plan, where the build finds them and they
@@ -63,6 +66,9 @@ struct CheckRow {
   std::string at;      ///< shapes: "input 1x3x224x224"
   double abs_max = 0, abs_mean = 0, abs_median = 0, rel_max = 0, rel_mean = 0, rel_median = 0;
   double cosine = 1, sqnr_db = 0;
+  /// Length of the difference over the reference's, and the same of the reference with weights and
+  /// stored values rounded (check.h, run_rounded); 0: not asked for.
+  double relative_l2 = 0, rounded_l2 = 0;
   bool ok = true;
 };
 

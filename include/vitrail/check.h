@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "vitrail/graph.h"
+#include "vitrail/rounding.h"
 
 namespace vitrail {
 
@@ -11,6 +12,12 @@ namespace vitrail {
 /// the model's order.
 NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs,
                            DType precision = DType::f32);
+
+/// The same with inputs, weights and the values a plan would store between its steps rounded to a
+/// narrow type (docs/gpu.md, "What a precision costs"): the yardstick for plans in that type.
+/// Throws Error(unsupported) for a model with control flow, whose values stay in float32.
+NamedTensors run_rounded(const Graph& graph, const NamedTensors& inputs, Rounding rounding,
+                         DType precision = DType::f32);
 
 /// Differences of two tensors, b the reference. Relative errors are divided by |b|; elements where
 /// b is 0 and a is not count as infinite there.
@@ -25,6 +32,8 @@ struct Difference {
   int64_t outside = 0;  ///< elements beyond both atol and rtol, or not finite in one of them only
   bool same_shape = true;
 };
+/// |a - b| / |b| over all elements.
+double relative_l2(const Difference& difference);
 Difference compare(const Tensor& a, const Tensor& b, double atol = 1e-5, double rtol = 1e-5);
 
 /// A step of a plan beside the reference.

@@ -10,6 +10,7 @@
 
 #include "vitrail/dtype.h"
 #include "vitrail/error.h"
+#include "vitrail/tensor.h"
 
 /// Running plans.
 ///
@@ -113,7 +114,13 @@ class Session {
                  const void* data) {
     set_input(name, dtype, std::span(dims.begin(), dims.size()), data);
   }
-  /// The caller's memory for an output, used until changed; null: the session's own again.
+  /// Memory for an input or output of this session. For a plan on a GPU it is page-locked: runs
+  /// copy from and to it directly, while from and to other memory the processor copies a second
+  /// time. Page-locked memory from elsewhere (cudaHostAlloc, cudaHostRegister, PyTorch's pinned
+  /// tensors) is known as such and serves as well. May outlive the session.
+  Tensor host_tensor(DType dtype, const Dims& dims) const;
+  /// The caller's memory for an output, used until changed; null: the session's own again, which is
+  /// of that kind.
   void set_output(std::string_view name, void* data, size_t bytes);
   /// A symbol of the plan that no input's extents give.
   void set_symbol(const std::string& name, int64_t value);
@@ -125,6 +132,14 @@ class Session {
   /// Allocates nothing when the extents were seen among the last eight, unless the plan has host
   /// steps or loops.
   void run();
+  /// Starts a run, whose outputs are there after wait(). A GPU goes on by itself, each session on a
+  /// stream of its own, so that one's copies overlap with another's kernels; inputs must stay
+  /// unchanged until wait(). A plan for the CPU has run when this returns, and steps of a GPU plan
+  /// that run on the CPU are waited for. Before wait() this session takes set_input and nothing
+  /// else.
+  void run_async();
+  /// Until the run has ended; throws what went wrong in it. Nothing to do when none is under way.
+  void wait();
   /// Of the last run; valid until the next run, bind or set_output.
   TensorView output(std::string_view name) const;
 
@@ -137,6 +152,10 @@ class Session {
   bool on_device() const;
   /// Times every step for the inputs set (vitrail/trace.h). Throws what run() throws.
   Trace trace(const TraceOptions& options);
+  /// Whether a failure (an illegal access, a device that fell off the bus) has made the GPU
+  /// unusable to this process. Every later use of it throws Error(resource) with that failure; a
+  /// new process can start again.
+  bool lost() const;
   /// Bytes of working memory held: arena, scratch, own outputs.
   uint64_t memory_bytes() const;
   int threads() const;

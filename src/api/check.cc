@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/tensor.h"
 #include "compile/replay.h"
+#include "compile/rounded.h"
 #include "oracle/oracle.h"
 #include "plan/plan_file.h"
 
@@ -25,16 +26,24 @@ std::vector<Tensor> in_order(const ir::Graph& g, const NamedTensors& inputs) {
   }
   return out;
 }
-}  // namespace
-
-NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
-  const ir::Graph& g = graph.impl();
-  const std::vector<Tensor> results =
-      oracle::run(g, in_order(g, inputs), {.precision = precision, .observe = {}, .enter = {}});
+NamedTensors named(const ir::Graph& g, const std::vector<Tensor>& results) {
   NamedTensors out;
   for (size_t i = 0; i < results.size(); ++i)
     out.emplace_back(g.value(g.outputs[i]).name, results[i]);
   return out;
+}
+}  // namespace
+
+NamedTensors run_reference(const Graph& graph, const NamedTensors& inputs, DType precision) {
+  const ir::Graph& g = graph.impl();
+  oracle::Options options;
+  options.precision = precision;
+  return named(g, oracle::run(g, in_order(g, inputs), options));
+}
+NamedTensors run_rounded(const Graph& graph, const NamedTensors& inputs, Rounding rounding,
+                         DType precision) {
+  const ir::Graph& g = graph.impl();
+  return named(g, run_rounded(g, in_order(g, inputs), rounding, precision));
 }
 
 std::vector<StepDifference> compare_steps(const std::string& plan_path, const Graph& model,

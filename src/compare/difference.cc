@@ -75,6 +75,8 @@ Difference compare(const Tensor& a, const Tensor& b, double atol, double rtol) {
   return out;
 }
 
+double relative_l2(const Difference& d) { return std::pow(10, -d.sqnr_db / 20); }
+
 Tensor random_tensor(DType dtype, const Dims& dims, uint64_t seed, double low, double high) {
   Tensor wide(DType::f64, dims);
   double* to = wide.mutable_data<double>();

@@ -49,9 +49,13 @@ void count_kernels(const Plan& plan, BuildReport& report) {
 std::string failures(const BuildReport& report) {
   std::string out;
   for (const CheckRow& row : report.verification)
-    if (!row.ok)
+    if (!row.ok) {
       out += fmt::format("; output '{}' at {}: largest error {:.3g}, cosine {:.6f}",
                          printable(row.output), row.at, row.abs_max, row.cosine);
+      if (row.rounded_l2 > 0)
+        out += fmt::format(", relative L2 {:.3g}, {:.2f} times that of rounding alone",
+                           row.relative_l2, row.relative_l2 / row.rounded_l2);
+    }
   return out;
 }
 

@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
-#include <set>
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/library.h"
 #include "base/error.h"
 #include "compile/choices.h"
-#include "ir/storage.h"
+#include "compile/storage.h"
 #include "plan/validate.h"
 
 namespace vitrail {
@@ -29,11 +27,18 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
             options.tf32                    ? "tf32"
             : options.storage == DType::f16 ? "fp16"
                                             : "bf16");
+    require(options.input_type == DType::f32 && options.output_type == DType::f32,
+            Code::unsupported, "--io fp16 is for --device cuda: the CPU takes and gives float32");
     return {};
   }
+  for (const DType type : {options.input_type, options.output_type})
+    require(type == DType::f32 || type == DType::f16, Code::unsupported,
+            "inputs and outputs can be f32 or f16, not {}", name_of(type));
   const int number = cuda::device_number(options.device);
   GpuTarget target;
   target.storage = options.storage;
+  target.inputs = options.input_type;
+  target.outputs = options.output_type;
   target.tf32 = options.tf32;
   target.cache_folder = options.code_cache;
   if (!options.architecture.empty()) {
@@ -60,91 +65,6 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   return target;
 }
 
-namespace {
-// Sets of values that must have one type.
-class Classes {
- public:
-  explicit Classes(size_t count) : parent_(count) { std::iota(parent_.begin(), parent_.end(), 0u); }
-  uint32_t root(uint32_t v) {
-    while (parent_[v] != v) v = parent_[v] = parent_[parent_[v]];
-    return v;
-  }
-  void join(uint32_t a, uint32_t b) { parent_[root(a)] = root(b); }
-
- private:
-  std::vector<uint32_t> parent_;
-};
-
-// A constant with one axis longer than 1, at most.
-bool is_bias(const ir::Value& value) {
-  if (!value.is_constant()) return false;
-  const Dims& dims = value.constant.dims();
-  return std::count_if(dims.begin(), dims.end(), [](int64_t d) { return d != 1; }) <= 1;
-}
-}  // namespace
-
-std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
-                                       std::vector<std::string>& account) {
-  if (storage == DType::f32) return {};
-  Classes classes(graph.value_count());
-  std::set<uint32_t> wide;
-  std::vector<ir::ValueId> tied;  // constants among them follow their class
-  const auto order = graph.topological_order();
-  for (ir::NodeId id : order) {
-    const ir::Node& node = graph.node(id);
-    if (!node.is_fusion() && !node.bodies.empty()) {
-      account.push_back("stored in float32: the model has control flow");
-      return {};
-    }
-    const bool concat = node.is("Concat");
-    if (ir::is_view(graph, node) || concat)
-      for (const auto* list : {&node.inputs, &node.outputs})
-        for (ir::ValueId v : *list) {
-          if (!v.valid() || graph.value(v).dtype != DType::f32) continue;
-          classes.join(v.index, node.outputs[0].index);
-          tied.push_back(v);
-          if (!concat && list == &node.inputs) break;
-        }
-    if (node.is_fusion() && (node.family == "gram" || node.family == "reduce"))
-      for (ir::ValueId v : node.outputs) wide.insert(v.index);
-  }
-  for (const auto* list : {&graph.inputs, &graph.outputs})
-    for (ir::ValueId v : *list) wide.insert(v.index);
-  std::set<uint32_t> wide_roots;
-  for (uint32_t v : wide) wide_roots.insert(classes.root(v));
-  const auto narrow = [&](ir::ValueId v) {
-    return v.valid() && graph.value(v).dtype == DType::f32 &&
-           !wide_roots.contains(classes.root(v.index));
-  };
-  std::vector<StorageChange> changes;
-  const auto change = [&](ir::ValueId v) {
-    ir::Value& value = graph.value(v);
-    changes.push_back({v, value.dtype, value.constant});
-    if (value.is_constant()) value.constant = value.constant.cast(storage);
-    value.dtype = storage;
-  };
-  for (ir::ValueId v : tied)
-    if (narrow(v) && graph.value(v).is_constant()) change(v);
-  // Biases of products are weights as their factors are; libraries add them in the result's type.
-  for (ir::NodeId id : order) {
-    const ir::Node& node = graph.node(id);
-    if ((node.family != "gemm" && node.family != "conv") || !narrow(node.outputs[0])) continue;
-    for (ir::ValueId v : node.inputs)
-      if (narrow(v) && is_bias(graph.value(v))) change(v);
-  }
-  for (ir::NodeId id : order)
-    for (ir::ValueId v : graph.node(id).outputs)
-      if (narrow(v)) change(v);
-  return changes;
-}
-
-void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes) {
-  for (const StorageChange& c : changes) {
-    graph.value(c.value).dtype = c.dtype;
-    graph.value(c.value).constant = c.constant;
-  }
-}
-
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,
                                   const KernelSet& kernels, std::string* why) {
   for (const GpuKernel* kernel : kernels.gpu) {
@@ -159,9 +79,7 @@ const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& mach
 }
 
 void set_weight_types(Problem& problem, const std::vector<bool>& packed, const GpuTarget& target) {
-  // What is multiplied on tensor cores has the storage type; small weights are read once and stay.
-  static const std::set<std::string_view> kMatrix = {"gemm", "conv", "conv_transpose", "inverted"};
-  const bool matrix = kMatrix.contains(problem.family);
+  const bool matrix = has_narrow_weights(problem.family);
   for (size_t i = 0; i < packed.size(); ++i)
     if (packed[i] && matrix && problem.inputs[i].dtype == DType::f32)
       problem.inputs[i].dtype = target.storage;

@@ -17,6 +17,7 @@ namespace vitrail {
 struct GpuTarget {
   GpuMachine machine;
   DType storage = DType::f32;  ///< of values between steps, and of weights
+  DType inputs = DType::f32, outputs = DType::f32;
   bool tf32 = false;
   std::string cache_folder;
   int device = -1;  ///< its number, when it is present; -1: built for from afar
@@ -24,19 +25,6 @@ struct GpuTarget {
 /// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not
 /// have, Error(usage) for an unknown device or architecture.
 std::optional<GpuTarget> gpu_target(const BuildOptions& options);
-
-/// Gives the graph's float32 values `storage`. Inputs, outputs and what a view ties to them stay
-/// float32, and so do Gram matrices and sums, which leave the range of float16; values joined by
-/// views and Concats have one type, their constants too.
-/// Returns what restore_storage() needs to undo it: passes know float32 only.
-struct StorageChange {
-  ir::ValueId value;
-  DType dtype;
-  Tensor constant;
-};
-std::vector<StorageChange> set_storage(ir::Graph& graph, DType storage,
-                                       std::vector<std::string>& account);
-void restore_storage(ir::Graph& graph, const std::vector<StorageChange>& changes);
 
 /// The first GPU kernel of ours that takes the problem and is not switched off; null, and why not.
 const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& machine,

@@ -8,6 +8,7 @@
 #include "compile/gpu_plan.h"
 #include "compile/layout.h"
 #include "compile/live_ranges.h"
+#include "compile/storage.h"
 #include "ir/control_flow.h"
 #include "kernels/kernel.h"
 #include "passes/forms.h"
@@ -309,7 +310,8 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
   for (;;) {
     std::vector<Refused> refused;
     const std::vector<StorageChange> storage =
-        gpu ? set_storage(graph, gpu->storage, account) : std::vector<StorageChange>{};
+        gpu ? set_storage(graph, {gpu->storage, gpu->inputs, gpu->outputs}, account)
+            : std::vector<StorageChange>{};
     Layout layout = lay_out(graph, opt, refused, orders);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
     if (refused.empty()) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "compile/verify.h"
 #include "plan/validate.h"
 
 namespace vitrail {
@@ -46,7 +47,8 @@ Replay::Replay(std::vector<const ir::Graph*> graphs, std::shared_ptr<const Plan>
   std::vector<int> around;
   list_steps(plan_->steps, "", around, {});
   for (size_t i = 0; i < graphs_.size(); ++i) list_values(i, *graphs_[i], "");
-  for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
+  taken_ = as_taken(*plan_, inputs);
+  for (size_t i = 0; i < taken_.size(); ++i) executor_.set_input(i, taken_[i]);
   executor_.bind();
 }
 

@@ -89,6 +89,7 @@ class Replay {
   std::vector<const ir::Graph*> graphs_;
   std::shared_ptr<const Plan> plan_;
   const std::vector<Tensor>& inputs_;
+  std::vector<Tensor> taken_;  // inputs_ in the plan's types
   Options options_;
   Executor executor_;
   std::vector<Entry> steps_;

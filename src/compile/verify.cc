@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "compare/difference.h"
+#include "compile/rounded.h"
 #include "compile/verify.h"
 #include "oracle/oracle.h"
 #include "runtime/executor.h"
@@ -93,7 +94,8 @@ class Verification {
     return out;
   }
   std::vector<Tensor> run_plan(const std::vector<Tensor>& inputs) {
-    for (size_t i = 0; i < inputs.size(); ++i) executor_.set_input(i, inputs[i]);
+    const std::vector<Tensor> taken = as_taken(plan_, inputs);
+    for (size_t i = 0; i < taken.size(); ++i) executor_.set_input(i, taken[i]);
     executor_.run();
     std::vector<Tensor> out;
     for (size_t i = 0; i < plan_.outputs.size(); ++i) out.push_back(executor_.output(i));
@@ -101,20 +103,25 @@ class Verification {
   }
   std::vector<Tensor> inputs_for(const Shapes& shapes, uint64_t seed) const {
     std::vector<Tensor> out;
-    for (ir::ValueId in : imported_.inputs)
+    for (ir::ValueId in : imported_.inputs) {
       out.push_back(input_for(imported_.value(in), shapes.at(imported_.value(in).name),
                               seed + out.size() * 1000));
+      // The reference and the plan read the same numbers.
+      if (options_.input_type == DType::f16) out.back() = rounded(out.back(), Rounding::f16);
+    }
     return out;
   }
 
   void trial(const Shapes& shapes, uint64_t seed) {
     const std::vector<Tensor> inputs = inputs_for(shapes, seed);
     const std::string key = fmt::format("{} seed {}", text(shapes), seed);
-    const std::vector<Tensor> got = run_plan(inputs), wanted = references_.outputs(key, inputs);
+    const std::vector<Tensor> got = run_plan(inputs);
+    const std::vector<Tensor>&wanted = references_.outputs(key, inputs),
+          &rounded = references_.rounded(key, inputs, options_);
     bool ok = true;
     for (size_t i = 0; i < got.size(); ++i)
       ok &= add(imported_.value(imported_.outputs[i]).name, text(shapes), got[i], wanted[i],
-                tolerance(wanted[i], options_, 1));
+                tolerance(wanted[i], options_, 1), rounded.empty() ? nullptr : &rounded[i]);
     if (!ok && !failed_) failed_ = {key, inputs};
   }
 
@@ -145,11 +152,17 @@ class Verification {
   }
 
   bool add(const std::string& output, const std::string& at_shapes, const Tensor& got,
-           const Tensor& wanted, double allowed) {
+           const Tensor& wanted, double allowed, const Tensor* rounded = nullptr) {
     const Difference d = compare(got, wanted, allowed, 0);
     CheckRow row{output,     at_shapes,    d.abs.max, d.abs.mean, d.abs.median, d.rel.max,
                  d.rel.mean, d.rel.median, d.cosine,  d.sqnr_db,  true};
     row.ok = d.same_shape && d.outside == 0;
+    if (rounded && is_float(wanted.dtype())) {
+      row.relative_l2 = relative_l2(d);
+      row.rounded_l2 = relative_l2(compare(*rounded, wanted, 0, 0));
+      // A yardstick beyond the type's range is none.
+      row.ok &= !(row.relative_l2 > error_allowed(row.rounded_l2, wanted.size(), options_));
+    }
     report_.verification.push_back(row);
     return row.ok;
   }
@@ -166,21 +179,63 @@ class Verification {
 
 }  // namespace
 
+namespace {
+constexpr int kHalfBits = 11;
+
+Rounding rounding_of(const BuildOptions& options) {
+  return options.storage == DType::bf16  ? Rounding::bf16
+         : options.storage == DType::f16 ? Rounding::f16
+         : options.tf32                  ? Rounding::tf32
+                                         : Rounding::none;
+}
+// Of precision.
+int bits_of(const BuildOptions& options) {
+  const Rounding rounding = rounding_of(options);
+  return rounding == Rounding::none ? 24 : rounding == Rounding::bf16 ? 8 : kHalfBits;
+}
+}  // namespace
+
 double tolerance(const Tensor& reference, const BuildOptions& options, double floor) {
   constexpr double kUnits = 512, kStorageUnits = 64;
   double largest = 0;
   for (int64_t i = 0; i < reference.size(); ++i)
     largest = std::max(largest, std::fabs(reference.number_at(i)));
-  const int bits = options.storage == DType::bf16                  ? 8
-                   : options.storage == DType::f16 || options.tf32 ? 11
-                                                                   : 24;
-  return (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, floor);
+  const int bits = bits_of(options);
+  const double output = options.output_type == DType::f16 ? std::ldexp(largest, -kHalfBits) : 0;
+  return output +
+         (bits == 24 ? kUnits : kStorageUnits) * std::ldexp(1.0, -bits) * std::max(largest, floor);
+}
+
+double error_allowed(double rounded_l2, int64_t elements, const BuildOptions& options) {
+  const double scatter = 3 / std::sqrt(static_cast<double>(std::max<int64_t>(elements, 1)));
+  return std::max(kMostOfRounding * (1 + scatter) * rounded_l2, std::ldexp(1.0, -bits_of(options)));
+}
+
+std::vector<Tensor> as_taken(const Plan& plan, const std::vector<Tensor>& inputs) {
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const DType type = plan.values[static_cast<size_t>(plan.inputs[i].value)].dtype;
+    out.push_back(is_float(type) && is_float(inputs[i].dtype()) ? inputs[i].cast(type) : inputs[i]);
+  }
+  return out;
 }
 
 const std::vector<Tensor>& References::outputs(const std::string& key,
                                                const std::vector<Tensor>& inputs) {
   const auto known = known_.find(key);
   return known != known_.end() ? known->second : known_[key] = oracle::run(imported_, inputs);
+}
+
+const std::vector<Tensor>& References::rounded(const std::string& key,
+                                               const std::vector<Tensor>& inputs,
+                                               const BuildOptions& options) {
+  const auto known = rounded_.find(key);
+  if (known != rounded_.end()) return known->second;
+  std::vector<Tensor>& out = rounded_[key];
+  const Rounding rounding = rounding_of(options);
+  if (rounding != Rounding::none && has_yardstick(imported_))
+    out = run_rounded(imported_, inputs, rounding, DType::f32, options.disabled_passes);
+  return out;
 }
 
 std::optional<FailedTrial> verify_plan(const ir::Graph& imported, Plan& plan,

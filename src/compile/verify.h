@@ -20,6 +20,8 @@ namespace vitrail {
 /// 16 bits, or products of factors rounded to TF32, are rounded at every step to 2^-11 (float16,
 /// TF32) or 2^-8 (bfloat16); through the depth of a network these add up to some 64 units of the
 /// last place. `floor`: what counts as the largest element at least.
+/// That finds what is wrong; what is worse than it need be is found by the length of the error
+/// beside that of rounding alone (see References::rounded, error_allowed).
 double tolerance(const Tensor& reference, const BuildOptions& options, double floor);
 
 /// What the oracle says of the imported graph, kept over the attempts of one build.
@@ -28,11 +30,24 @@ class References {
   explicit References(const ir::Graph& imported) : imported_(imported) {}
   /// `key` names the inputs.
   const std::vector<Tensor>& outputs(const std::string& key, const std::vector<Tensor>& inputs);
+  /// Those of run_rounded in the type of `options`; none where there is no yardstick: for float32,
+  /// and for models with control flow.
+  const std::vector<Tensor>& rounded(const std::string& key, const std::vector<Tensor>& inputs,
+                                     const BuildOptions& options);
 
  private:
   const ir::Graph& imported_;
-  std::map<std::string, std::vector<Tensor>> known_;
+  std::map<std::string, std::vector<Tensor>> known_, rounded_;
 };
+
+/// The relative L2 error that an output of `elements` elements may have whose reference, rounded,
+/// has `rounded_l2`: kMostOfRounding times as much, and three deviations of the ratio of two random
+/// errors, 3 / sqrt(elements), more. At least a unit of the type, for models too shallow for an
+/// average.
+double error_allowed(double rounded_l2, int64_t elements, const BuildOptions& options);
+
+/// `inputs` in the types the plan takes them in.
+std::vector<Tensor> as_taken(const Plan& plan, const std::vector<Tensor>& inputs);
 
 /// The first trial in which a plan differed.
 struct FailedTrial {

@@ -22,10 +22,10 @@ class Runner {
 
   std::vector<Tensor> run(const std::vector<Tensor>& inputs) {
     if (place_ && options_.enter) options_.enter(*place_, inputs);
-    for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs[i].index] = inputs[i];
+    for (size_t i = 0; i < inputs.size(); ++i)
+      values_[graph_.inputs[i].index] = narrowed(inputs[i], graph_.inputs[i]);
     for (uint32_t v = 0; v < graph_.value_count(); ++v)
-      if (graph_.value({v}).is_constant())
-        values_[v] = stored(graph_.value({v}).constant, graph_.value({v}).dtype);
+      if (graph_.value({v}).is_constant()) values_[v] = stored(graph_.value({v}).constant, {v});
     const auto order = graph_.topological_order();
     for (ir::NodeId id : order)
       for (ir::ValueId in : graph_.node(id).inputs)
@@ -39,12 +39,18 @@ class Runner {
 
  private:
   // The tensor as references see it: half types rounded and widened, f32 in the chosen precision.
-  Tensor stored(const Tensor& t, DType declared) const {
+  Tensor stored(const Tensor& t, ir::ValueId value) const {
+    const DType declared = graph_.value(value).dtype;
     if (!is_float(declared)) return t.dtype() == declared ? t : t.cast(declared);
     if (declared == DType::f64) return t.cast(DType::f64);
     if (declared == DType::f16 || declared == DType::bf16)
       return t.cast(declared).cast(options_.precision);
-    return t.cast(options_.precision);
+    return narrowed(t.cast(options_.precision), value);
+  }
+  Tensor narrowed(const Tensor& t, ir::ValueId value) const {
+    const bool narrow = place_ && !place_->outer && value.index < options_.rounded.size() &&
+                        options_.rounded[value.index];
+    return narrow ? rounded(t, options_.rounding) : t;
   }
 
   void step(ir::NodeId id) {
@@ -55,7 +61,7 @@ class Runner {
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const ir::ValueId out = node.outputs[i];
       if (!out.valid()) continue;
-      outputs[i] = stored(outputs[i], graph_.value(out).dtype);
+      outputs[i] = stored(outputs[i], out);
       if (uses_[out.index] > 0) values_[out.index] = outputs[i];
     }
     if (place_ && options_.observe) options_.observe(*place_, id, outputs);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "vitrail/rounding.h"
 
 namespace vitrail::oracle {
 
@@ -25,6 +26,10 @@ struct Options {
   std::function<void(const Place&, const std::vector<Tensor>&)> enter;
   /// Which body of a fusion runs (its index is capped to the bodies there are).
   size_t body = 0;
+  /// Values of the top graph, by index (constants too), that are rounded to `rounding` when they
+  /// are made: what a plan in that type would store.
+  std::vector<bool> rounded;
+  Rounding rounding = Rounding::none;
 };
 
 /// Runs any graph by the references of its ops. `inputs` in the order of graph.inputs, converted to

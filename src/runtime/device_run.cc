@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/pool.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "plan/validate.h"
@@ -12,6 +13,21 @@ namespace vitrail {
 namespace {
 constexpr size_t kAlign = 256;
 size_t aligned(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+// A piece of pageable memory takes as long on the bus as a copy by all workers of a large host,
+// some 80 us; below kShared waking them takes longer than copying.
+constexpr size_t kPiece = size_t{4} << 20, kShare = size_t{256} << 10, kShared = size_t{1} << 20;
+
+void copy_shared(std::byte* to, const std::byte* from, size_t bytes, cpu::Lease* lease) {
+  if (!lease || lease->workers() == 1 || bytes < kShared) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  lease->parallel(static_cast<int64_t>((bytes + kShare - 1) / kShare), [&](int64_t task, int) {
+    const size_t at = static_cast<size_t>(task) * kShare;
+    std::memcpy(to + at, from + at, std::min(kShare, bytes - at));
+  });
+}
 }  // namespace
 
 DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
@@ -21,9 +37,7 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
       constants_(device_),
       arena_(device_),
       workspace_(device_),
-      counters_(device_),
-      up_(device_),
-      down_(device_) {
+      counters_(device_) {
   const std::string mine = "cuda:" + machine().architecture();
   require(plan.target == mine, Code::wrong_target,
           "the plan is for '{}', {} needs '{}': build it again with --arch {}",
@@ -42,9 +56,19 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
                    plan.constants[i].bytes());
   for (size_t i = 0; i < plan.inputs.size(); ++i)
     inputs_.push_back(std::make_unique<cuda::Memory>(device_));
-  for (size_t i = 0; i < plan.outputs.size(); ++i)
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
     outputs_.push_back(std::make_unique<cuda::Memory>(device_));
+    results_.push_back(std::make_unique<cuda::Staging>(device_));
+  }
   stream_.wait();
+}
+DeviceRun::~DeviceRun() { settle(); }
+
+void DeviceRun::settle() noexcept {
+  try {
+    stream_.wait();
+  } catch (const Error&) {  // told by the run that failed
+  }
 }
 
 void DeviceRun::find_libraries(const Plan& plan) const {
@@ -100,25 +124,66 @@ void DeviceRun::poison() {
   for (const auto& out : outputs_) stream_.fill(out->data(), kNan, out->size());
 }
 
-void DeviceRun::upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs) {
-  size_t bytes = 0;
-  for (const auto& [data, size] : inputs) bytes += aligned(size);
-  up_.reserve(std::max(bytes, kAlign));
-  size_t at = 0;
+DeviceRun::Slot& DeviceRun::free_slot(size_t piece, size_t bytes) {
+  while (slots_.size() <= piece % kSlots) slots_.push_back(std::make_unique<Slot>(device_));
+  Slot& out = *slots_[piece % kSlots];
+  out.ended.wait();
+  out.memory.reserve(bytes, "a session's staging");
+  return out;
+}
+
+void DeviceRun::upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs,
+                              cpu::Lease& lease) {
+  size_t piece = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const auto& [data, size] = inputs[i];
-    if (size) std::memcpy(up_.data() + at, data, size);
-    stream_.upload(inputs_[i]->data(), up_.data() + at, size);
-    at += aligned(size);
+    const auto [data, bytes] = inputs[i];
+    std::byte* const to = inputs_[i]->data();
+    if (cuda::is_page_locked(data, bytes)) {
+      stream_.upload(to, data, bytes);
+      continue;
+    }
+    for (size_t at = 0; at < bytes; at += kPiece) {
+      const size_t size = std::min(kPiece, bytes - at);
+      Slot& slot = free_slot(piece++, size);
+      copy_shared(slot.memory.data(), static_cast<const std::byte*>(data) + at, size, &lease);
+      stream_.upload(to + at, slot.memory.data(), size);
+      stream_.record(slot.ended);
+    }
   }
 }
 
-void DeviceRun::download(void* to, const std::byte* from, size_t bytes) {
-  if (bytes == 0) return;
-  down_.reserve(bytes);
-  stream_.download(down_.data(), from, bytes);
-  stream_.wait();
-  std::memcpy(to, down_.data(), bytes);
+bool DeviceRun::begin_download(void* to, const std::byte* from, size_t bytes) {
+  if (bytes > 0 && !cuda::is_page_locked(to, bytes)) return false;
+  stream_.download(to, from, bytes);
+  return true;
+}
+
+void DeviceRun::download(void* to, const std::byte* from, size_t bytes, cpu::Lease* lease) {
+  const size_t pieces = (bytes + kPiece - 1) / kPiece;
+  const auto size = [&](size_t piece) { return std::min(kPiece, bytes - piece * kPiece); };
+  const auto begin = [&](size_t piece) {
+    Slot& slot = free_slot(piece, size(piece));
+    stream_.download(slot.memory.data(), from + piece * kPiece, size(piece));
+    stream_.record(slot.ended);
+  };
+  for (size_t piece = 0; piece < std::min(kSlots, pieces); ++piece) begin(piece);
+  for (size_t piece = 0; piece < pieces; ++piece) {
+    const Slot& full = *slots_[piece % kSlots];
+    full.ended.wait();
+    copy_shared(static_cast<std::byte*>(to) + piece * kPiece, full.memory.data(), size(piece),
+                lease);
+    if (piece + kSlots < pieces) begin(piece + kSlots);
+  }
+}
+
+std::byte* DeviceRun::result(size_t io, size_t bytes) {
+  results_[io]->reserve(std::max(bytes, kAlign), "a session's output");
+  return results_[io]->data();
+}
+int64_t DeviceRun::result_bytes() const {
+  size_t out = 0;
+  for (const auto& r : results_) out += r->size();
+  return static_cast<int64_t>(out);
 }
 
 Tensor DeviceRun::read(const std::byte* from, DType dtype, const View& view) {
@@ -128,7 +193,7 @@ Tensor DeviceRun::read(const std::byte* from, DType dtype, const View& view) {
   if (span.last < span.first) return out;
   const auto element = static_cast<int64_t>(size_of(dtype));
   std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
-  download(window.data(), from + span.first * element, window.size());
+  download(window.data(), from + span.first * element, window.size(), nullptr);
   copy_window(static_cast<std::byte*>(out.mutable_raw()), row_major(view.dims),
               window.data() - span.first * element, view.strides, view.dims, size_of(dtype));
   return out;
@@ -141,7 +206,7 @@ void DeviceRun::write(std::byte* to, const View& view, const Tensor& dense) {
   const auto element = static_cast<int64_t>(size_of(dense.dtype()));
   std::vector<std::byte> window(static_cast<size_t>((span.last - span.first + 1) * element));
   // What lies between the window's elements stays as it is.
-  if (!view.dense()) download(window.data(), to + span.first * element, window.size());
+  if (!view.dense()) download(window.data(), to + span.first * element, window.size(), nullptr);
   copy_window(window.data() - span.first * element, view.strides,
               static_cast<const std::byte*>(dense.raw()), row_major(view.dims), view.dims,
               size_of(dense.dtype()));

@@ -12,6 +12,10 @@
 
 namespace vitrail {
 
+namespace cpu {
+class Lease;
+}
+
 /// The segments recorded for a binding, and the addresses they are good for.
 struct DeviceGraphs {
   uint64_t generation = 0;
@@ -26,6 +30,8 @@ class DeviceRun {
   /// Error(resource) without a driver, a device or a library that the plan calls,
   /// Error(wrong_target) for a plan for another architecture.
   DeviceRun(const Plan& plan, const std::string& device);
+  /// Waits for what is under way.
+  ~DeviceRun();
 
   const GpuMachine& machine() const { return device_->machine(); }
   std::byte* constant(int index) const { return constants_.data() + constant_at_[index]; }
@@ -40,10 +46,22 @@ class DeviceRun {
   }
 
   void poison();
-  /// Through page-locked memory; the host's may be reused at once.
-  void upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs);
-  void download(void* to, const std::byte* from, size_t bytes);
+  /// Page-locked memory is read while the stream runs; any other has been read when
+  /// this returns: it goes piece by piece through page-locked memory, copied by the lease's workers
+  /// while the piece before is on its way.
+  void upload_inputs(const std::vector<std::pair<const void*, size_t>>& inputs, cpu::Lease& lease);
+  /// From the device. True: `to` is page-locked and is written while the stream runs. False:
+  /// nothing was done, see download.
+  bool begin_download(void* to, const std::byte* from, size_t bytes);
+  /// The same way for any memory, done when this returns. Null: the calling thread alone.
+  void download(void* to, const std::byte* from, size_t bytes, cpu::Lease* lease);
   void wait() { stream_.wait(); }
+  /// The same after a failure, of which nothing more is told.
+  void settle() noexcept;
+  /// Page-locked memory for an output of the session's own.
+  std::byte* result(size_t io, size_t bytes);
+  int64_t result_bytes() const;
+  const std::shared_ptr<cuda::Device>& device() const { return device_; }
 
   /// Dense copy of a window on the device, once everything before has ended; and the reverse.
   Tensor read(const std::byte* from, DType dtype, const View& view);
@@ -110,7 +128,16 @@ class DeviceRun {
   std::vector<size_t> constant_at_;
   cuda::Memory constants_, arena_, workspace_, counters_;
   std::vector<std::unique_ptr<cuda::Memory>> inputs_, outputs_;
-  cuda::Staging up_, down_;
+  std::vector<std::unique_ptr<cuda::Staging>> results_;
+  /// Where pieces of pageable memory wait; a slot is free when its event has come.
+  static constexpr size_t kSlots = 4;
+  struct Slot {
+    explicit Slot(const std::shared_ptr<cuda::Device>& device) : memory(device), ended(device) {}
+    cuda::Staging memory;
+    cuda::Event ended;
+  };
+  std::vector<std::unique_ptr<Slot>> slots_;
+  Slot& free_slot(size_t piece, size_t bytes);
   std::vector<uint64_t> parameters_;
   uint64_t generation_ = 1;  ///< counts changes of addresses
   bool after_call_ = false;  ///< the latest launch was a library's

@@ -68,6 +68,7 @@ void Executor::set_input(size_t index, DType dtype, std::span<const int64_t> dim
 
 void Executor::set_output(size_t index, void* data, size_t bytes) {
   require(index < results_.size(), Code::usage, "output {} of {}", index, results_.size());
+  require_no_run();
   const PlanTensorInfo& info = plan().outputs[index];
   require(reinterpret_cast<uintptr_t>(data) % size_of(plan().values[info.value].dtype) == 0,
           Code::usage, "output '{}': its memory is not aligned to its elements",
@@ -84,7 +85,12 @@ void Executor::set_symbol(const std::string& name, int64_t value) {
   changed_ = true;
 }
 
+void Executor::require_no_run() const {
+  require(!under_way_, Code::usage, "a session's run has not ended: wait() for it first");
+}
+
 void Executor::bind() {
+  require_no_run();
   if (changed_ || !current_) {
     solve_symbols();
     use_binding();
@@ -143,17 +149,9 @@ void Executor::prepare_memory() {
       case PlanBuffer::Kind::input:
         bases_[i] = static_cast<std::byte*>(const_cast<void*>(inputs_[b.io].data));
         break;
-      case PlanBuffer::Kind::output: {
-        Result& r = results_[b.io];
-        if (r.callers) {
-          require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed",
-                  printable(p.outputs[b.io].name), r.callers_bytes, bytes);
-          bases_[i] = static_cast<std::byte*>(r.callers);
-        } else {
-          r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
-          bases_[i] = r.own.data();
-        }
-      }
+      case PlanBuffer::Kind::output:
+        bases_[i] = result_memory(static_cast<size_t>(b.io), bytes);
+        break;
     }
   }
 }
@@ -168,8 +166,19 @@ void Executor::poison() {
   for (const Result& r : results_) fill(r.own);
 }
 
-void Executor::run(const RunHooks& hooks) {
-  const Running guard(running_);
+void Executor::start(const RunHooks& hooks) {
+  Running guard(running_);
+  try {
+    begin(hooks);
+  } catch (...) {
+    if (device_) device_->settle();  // the caller's memory is the caller's again
+    throw;
+  }
+  guard.go_on();
+  under_way_ = true;
+}
+
+void Executor::begin(const RunHooks& hooks) {
   bind();
   for (const Input& in : inputs_)
     require(in.data != nullptr || std::find(in.dims.begin(), in.dims.end(), 0) != in.dims.end(),
@@ -178,17 +187,39 @@ void Executor::run(const RunHooks& hooks) {
   if (options_.poison) poison();
   if (hooks.trace) started_ = std::chrono::steady_clock::now();
   current_->forget_data();
+  cpu::Lease lease(program_.workers());
   if (device_) {
     std::vector<std::pair<const void*, size_t>> inputs;
     for (size_t i = 0; i < inputs_.size(); ++i)
       inputs.emplace_back(inputs_[i].data,
                           static_cast<size_t>(element_count(inputs_[i].dims)) *
                               size_of(plan().values[plan().inputs[i].value].dtype));
-    device_->upload_inputs(inputs);
+    device_->upload_inputs(inputs, lease);
   }
-  cpu::Lease lease(program_.workers());
   run_block(program_.root(), hooks, lease);
-  collect_outputs();
+  begin_outputs();
+}
+
+void Executor::finish() {
+  if (!std::exchange(under_way_, false)) return;
+  struct Ended {
+    std::atomic<bool>& flag;
+    ~Ended() { flag = false; }
+  } const ended{running_};
+  try {
+    collect_outputs();
+  } catch (...) {
+    if (device_) device_->settle();
+    throw;
+  }
+}
+
+Tensor Executor::host_tensor(DType dtype, const Dims& dims) const {
+  if (!device_) return Tensor(dtype, dims);
+  const int64_t bytes = checked_mul(element_count(dims), static_cast<int64_t>(size_of(dtype)));
+  auto memory = std::make_shared<cuda::Staging>(device_->device());
+  memory->reserve(static_cast<size_t>(std::max<int64_t>(bytes, 1)), "a tensor");
+  return Tensor(dtype, dims, memory->data(), memory);
 }
 
 void Executor::run_block(const std::vector<int>& steps, const RunHooks& hooks, cpu::Lease& lease) {
@@ -340,39 +371,63 @@ std::byte* Executor::address(int value) {
   return bases_[plan().values[value].buffer] + current_->value(value).offset;
 }
 
-void Executor::collect_outputs() {
+// The session's own memory for an output, or the caller's.
+std::byte* Executor::result_memory(size_t index, size_t bytes) {
+  Result& r = results_[index];
+  if (r.callers) {
+    require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed",
+            printable(plan().outputs[index].name), r.callers_bytes, bytes);
+    return static_cast<std::byte*>(r.callers);
+  }
+  if (device_) return device_->result(index, bytes);
+  r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
+  return r.own.data();
+}
+
+// Sets each output's extents and, on a device, lets it copy what it can by itself.
+void Executor::begin_outputs() {
   const Plan& p = plan();
   for (size_t i = 0; i < results_.size(); ++i) {
     Result& r = results_[i];
-    const PlanValue& v = p.values[p.outputs[i].value];
-    const BoundValue& bound = current_->value(p.outputs[i].value);
-    r.dims.assign(bound.view.dims.begin(), bound.view.dims.end());
-    if (p.buffers[v.buffer].kind == PlanBuffer::Kind::output &&
-        p.buffers[v.buffer].io == static_cast<int>(i) && !device_) {
+    const int value = p.outputs[i].value;
+    const PlanValue& v = p.values[value];
+    const View& view = current_->value(value).view;
+    r.dims.assign(view.dims.begin(), view.dims.end());
+    const PlanBuffer& buffer = p.buffers[v.buffer];
+    r.there =
+        !device_ && buffer.kind == PlanBuffer::Kind::output && buffer.io == static_cast<int>(i);
+    if (r.there) {
       r.data = bases_[v.buffer];
       continue;
     }
-    // A view of something else (an input passed through, a constant, a slice): gathered.
     const size_t bytes = static_cast<size_t>(element_count(r.dims)) * size_of(v.dtype);
-    if (r.callers) {
-      require(bytes <= r.callers_bytes, Code::usage, "output '{}': {} bytes given, {} needed",
-              printable(p.outputs[i].name), r.callers_bytes, bytes);
-    } else {
-      r.own.reserve(std::max<size_t>(bytes, 1), "a session's output");
-    }
-    r.data = r.callers ? r.callers : r.own.data();
-    if (device_) {
-      if (bound.view.dense()) {
-        device_->download(r.data, address(p.outputs[i].value), bytes);
-      } else {
-        const Tensor dense = device_->read(address(p.outputs[i].value), v.dtype, bound.view);
-        if (bytes) std::memcpy(r.data, dense.raw(), bytes);
-      }
-      continue;
-    }
-    copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(p.outputs[i].value),
-                bound.view.strides, r.dims, size_of(v.dtype));
+    r.data = result_memory(i, bytes);
+    if (device_ && view.dense()) r.there = device_->begin_download(r.data, address(value), bytes);
   }
+}
+
+void Executor::collect_outputs() {
+  const Plan& p = plan();
+  for (size_t i = 0; i < results_.size(); ++i) {
+    const Result& r = results_[i];
+    if (r.there) continue;
+    const int value = p.outputs[i].value;
+    const DType dtype = p.values[value].dtype;
+    const View& view = current_->value(value).view;
+    const size_t bytes = static_cast<size_t>(element_count(r.dims)) * size_of(dtype);
+    if (device_ && view.dense()) {
+      cpu::Lease lease(program_.workers());
+      device_->download(r.data, address(value), bytes, &lease);
+    } else if (device_) {
+      const Tensor dense = device_->read(address(value), dtype, view);
+      if (bytes) std::memcpy(r.data, dense.raw(), bytes);
+    } else {
+      // A view of something else (an input passed through, a constant, a slice): gathered.
+      copy_window(static_cast<std::byte*>(r.data), row_major(r.dims), address(value), view.strides,
+                  r.dims, size_of(dtype));
+    }
+  }
+  if (device_) device_->wait();
 }
 
 Tensor Executor::output(size_t index) const {
@@ -399,6 +454,7 @@ Executor::MemoryUse Executor::memory() const {
                 static_cast<int64_t>(scratch_.size() + shared_.size()), 0};
   if (device_) use = {device_->arena_bytes(), device_->workspace_bytes(), 0};
   for (const Result& r : results_) use.outputs += static_cast<int64_t>(r.own.size());
+  if (device_) use.outputs = device_->result_bytes();
   return use;
 }
 

@@ -87,7 +87,18 @@ class Executor {
   /// Finds the symbols, chooses kernels and lays out memory for the inputs set, as the next run
   /// would.
   void bind();
-  void run(const RunHooks& hooks = {});
+  void run(const RunHooks& hooks = {}) {
+    start(hooks);
+    finish();
+  }
+  /// A run in two parts. On a GPU start() returns when what follows is only waiting and copying
+  /// into memory that is not page-locked; otherwise the run has ended. Between the two, bind, run
+  /// and set_output throw Error(usage).
+  void start(const RunHooks& hooks = {});
+  /// Ends the run under way, if any, and throws what became of it.
+  void finish();
+  /// Memory from and to which a run copies by the shortest way.
+  Tensor host_tensor(DType dtype, const Dims& dims) const;
 
   /// Of the last run. Valid until the next run or set_output.
   const Dims& output_dims(size_t index) const { return results_.at(index).dims; }
@@ -121,6 +132,7 @@ class Executor {
   /// Null on the CPU.
   const GpuMachine* gpu() const;
   bool on_device() const { return device_ != nullptr; }
+  bool under_way() const { return under_way_; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.
   const BoundStep* bound_step(int index) const;
   struct MemoryUse {
@@ -141,6 +153,7 @@ class Executor {
     void* callers = nullptr;  // set_output
     size_t callers_bytes = 0;
     cpu::Memory own;
+    bool there = false;  // written by a kernel, or by the device while the run is under way
   };
 
   void solve_symbols();
@@ -162,7 +175,11 @@ class Executor {
   void run_host(const StepInfo& info);
   void run_branch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void run_loop(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
+  void begin(const RunHooks& hooks);
+  void begin_outputs();
   void collect_outputs();
+  std::byte* result_memory(size_t index, size_t bytes);
+  void require_no_run() const;
   void reserve_scratch();
   const char* kernel_name(const StepInfo& info) const;
   double since_start() const;
@@ -191,6 +208,7 @@ class Executor {
   std::chrono::steady_clock::time_point started_;  // the run that is traced
   std::vector<WorkerTime> worker_times_;
   std::atomic<bool> running_{false};
+  bool under_way_ = false;
 };
 
 }  // namespace vitrail

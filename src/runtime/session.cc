@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/driver.h"
 #include "base/error.h"
 #include "plan/plan_file.h"
 #include "plan/validate.h"
@@ -95,11 +96,17 @@ void Session::set_symbol(const std::string& name, int64_t value) {
   impl_->executor.set_symbol(name, value);
 }
 void Session::bind() { impl_->executor.bind(); }
+Tensor Session::host_tensor(DType dtype, const Dims& dims) const {
+  return impl_->executor.host_tensor(dtype, dims);
+}
 void Session::run() { impl_->executor.run(impl_->hooks); }
+void Session::run_async() { impl_->executor.start(impl_->hooks); }
+void Session::wait() { impl_->executor.finish(); }
 
 TensorView Session::output(std::string_view name) const {
   const Executor& e = impl_->executor;
   const size_t i = find(e.plan().outputs, name, "output");
+  require(!e.under_way(), Code::usage, "output '{}' is read before wait()", name);
   require(e.output_data(i) != nullptr, Code::usage, "output '{}' is read before a run", name);
   const DType dtype = e.plan().values[e.plan().outputs[i].value].dtype;
   const Dims& dims = e.output_dims(i);
@@ -118,6 +125,7 @@ std::vector<double> Session::time_device(int rounds, int replays) {
 }
 Trace Session::trace(const TraceOptions& options) { return trace_runs(impl_->executor, options); }
 bool Session::on_device() const { return impl_->executor.on_device(); }
+bool Session::lost() const { return on_device() && cuda::lost(); }
 uint64_t Session::memory_bytes() const {
   const Executor::MemoryUse use = impl_->executor.memory();
   return static_cast<uint64_t>(use.arena + use.scratch + use.outputs);

@@ -304,6 +304,38 @@ TEST(Sessions, ManyThreadsShareAPlan) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST(Sessions, ARunInTwoPartsKeepsItsOutputsToItself) {
+  const auto plan = std::make_shared<const Plan>(chain(3));
+  Executor e(plan, {.threads = 2, .kernels = toy::kernels()});
+  e.finish();  // nothing is under way
+  Tensor in = e.host_tensor(DType::f32, {4, 16}), out = e.host_tensor(DType::f32, {4, 16});
+  const std::vector<float> x = random_input(4, 1), next = random_input(7, 2);
+  std::copy(x.begin(), x.end(), in.mutable_data<float>());
+  e.set_input(0, in);
+  e.set_output(0, out.mutable_raw(), out.bytes());
+  e.start();
+  e.set_input(0, DType::f32, Dims{7, 16}, next.data());  // for the run after this one
+  const std::function<void()> refused[] = {[&] { e.start(); }, [&] { e.bind(); }, [&] { e.run(); },
+                                           [&] { e.set_output(0, nullptr, 0); }};
+  for (const auto& call : refused) {
+    try {
+      call();
+      ADD_FAILURE() << "taken while a run is under way";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, Code::usage);
+      EXPECT_THAT(error.what(), HasSubstr("wait()"));
+    }
+  }
+  e.finish();
+  EXPECT_EQ(std::vector<float>(out.span<float>().begin(), out.span<float>().end()),
+            expected(*plan, x, 3));
+  e.set_output(0, nullptr, 0);
+  e.run();
+  EXPECT_EQ(result(e), expected(*plan, next, 3));
+  EXPECT_THROW(e.host_tensor(DType::f64, {int64_t{1} << 62, 4}), Error);
+  EXPECT_THROW(e.host_tensor(DType::f64, {int64_t{1} << 61}), Error);
+}
+
 TEST(Sessions, OneSessionInTwoThreadsIsRefused) {
   Executor e(std::make_shared<const Plan>(chain(1)), {.threads = 1, .kernels = toy::kernels()});
   const std::vector<float> x = random_input(1, 1);

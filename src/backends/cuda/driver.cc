@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <charconv>
 #include <mutex>
 #include <vector>
@@ -42,8 +43,8 @@ Loaded load() {
       VITRAIL_FIND(cuDevicePrimaryCtxRelease_v2);
   VITRAIL_FIND(cuCtxSetCurrent), VITRAIL_FIND(cuMemGetInfo_v2), VITRAIL_FIND(cuMemAlloc_v2),
       VITRAIL_FIND(cuMemFree_v2);
-  VITRAIL_FIND(cuMemAllocHost_v2), VITRAIL_FIND(cuMemFreeHost), VITRAIL_FIND(cuMemcpyHtoDAsync_v2),
-      VITRAIL_FIND(cuMemcpyDtoHAsync_v2);
+  VITRAIL_FIND(cuMemAllocHost_v2), VITRAIL_FIND(cuMemFreeHost), VITRAIL_FIND(cuPointerGetAttribute),
+      VITRAIL_FIND(cuMemcpyHtoDAsync_v2), VITRAIL_FIND(cuMemcpyDtoHAsync_v2);
   VITRAIL_FIND(cuMemcpyDtoDAsync_v2), VITRAIL_FIND(cuMemsetD8Async), VITRAIL_FIND(cuStreamCreate),
       VITRAIL_FIND(cuStreamDestroy_v2);
   VITRAIL_FIND(cuStreamSynchronize), VITRAIL_FIND(cuStreamBeginCapture_v2),
@@ -77,7 +78,12 @@ constexpr bool sticky(int status) {
   return status == 46 || status == 700 || status == 702 || status == 710 ||
          (status >= 714 && status <= 721);
 }
-Address address(const std::byte* p) { return reinterpret_cast<Address>(p); }
+Address address(const void* p) { return reinterpret_cast<Address>(p); }
+
+// The first sticky error of the process: what every later use is told.
+std::atomic<bool> device_lost{false};
+std::mutex lost_mutex;
+std::string lost_by;
 }  // namespace
 
 const Api& api() {
@@ -91,9 +97,26 @@ void check(int status, const char* what) {
   const char *name = nullptr, *text = nullptr;
   api().cuGetErrorName(status, &name);
   api().cuGetErrorString(status, &text);
-  fail(Code::resource, "the GPU failed at {}: {} ({}){}", what, name ? name : "error",
-       text ? text : "",
-       sticky(status) ? "; the device is lost to this process: start it again" : "");
+  const std::string failure =
+      fmt::format("the GPU failed at {}: {} ({})", what, name ? name : "error", text ? text : "");
+  if (!sticky(status)) fail(Code::resource, "{}", failure);
+  {
+    const std::lock_guard lock(lost_mutex);
+    if (lost_by.empty()) lost_by = failure;
+  }
+  device_lost = true;
+  fail(Code::resource, "{}; the device is lost to this process: start it again", failure);
+}
+bool lost() { return device_lost; }
+
+bool is_page_locked(const void* data, size_t bytes) {
+  const auto locked = [](const std::byte* at) {
+    unsigned type = 0;
+    return api().cuPointerGetAttribute(&type, kMemoryType, address(at)) == kSuccess &&
+           type == kHostMemory;
+  };
+  const auto* first = static_cast<const std::byte*>(data);
+  return bytes > 0 && locked(first) && locked(first + bytes - 1);
 }
 
 int device_count() {
@@ -154,7 +177,17 @@ std::shared_ptr<Device> Device::open(int number) {
   open_devices[at] = device;
   return device;
 }
-void Device::enter() const { check(api().cuCtxSetCurrent(context_), "entering a context"); }
+void Device::enter() const {
+  if (device_lost) [[unlikely]] {
+    const std::lock_guard lock(lost_mutex);
+    fail(Code::resource, "the device was lost to this process earlier, start it again: {}",
+         lost_by);
+  }
+  check(api().cuCtxSetCurrent(context_), "entering a context");
+}
+bool Device::try_enter() const noexcept {
+  return !device_lost && loaded().api.cuCtxSetCurrent(context_) == kSuccess;
+}
 
 bool Memory::reserve(size_t bytes, const char* what) {
   if (bytes <= size_) return false;
@@ -178,28 +211,38 @@ bool Memory::reserve(size_t bytes, const char* what) {
   return true;
 }
 Memory::~Memory() {
-  if (!data_) return;
-  api().cuCtxSetCurrent(nullptr);
-  device_->enter();
-  api().cuMemFree_v2(address(data_));
+  if (data_ && device_->try_enter()) api().cuMemFree_v2(address(data_));
 }
 
-void Staging::reserve(size_t bytes) {
+void Staging::reserve(size_t bytes, const char* what) {
   if (bytes <= size_) return;
   device_->enter();
   if (data_) api().cuMemFreeHost(data_);
   data_ = nullptr;
   size_ = 0;
   void* at = nullptr;
-  check(api().cuMemAllocHost_v2(&at, bytes), "reserving page-locked memory");
+  const int status = api().cuMemAllocHost_v2(&at, bytes);
+  require(status != kOutOfMemory, Code::resource,
+          "{} needs {} bytes of page-locked memory, which the system refused: use a smaller batch "
+          "or size",
+          what, bytes);
+  check(status, "reserving page-locked memory");
   data_ = static_cast<std::byte*>(at);
   size_ = bytes;
 }
 Staging::~Staging() {
-  if (!data_) return;
-  device_->enter();
-  api().cuMemFreeHost(data_);
+  if (data_ && device_->try_enter()) api().cuMemFreeHost(data_);
 }
+
+Event::Event(std::shared_ptr<Device> device) : device_(std::move(device)) {
+  device_->enter();
+  constexpr unsigned kWithoutTime = 2;
+  check(api().cuEventCreate(&event_, kWithoutTime), "making an event");
+}
+Event::~Event() {
+  if (device_->try_enter()) api().cuEventDestroy_v2(event_);
+}
+void Event::wait() const { check(api().cuEventSynchronize(event_), "waiting for a copy"); }
 
 Module::Module(std::shared_ptr<Device> device, const void* cubin) : device_(std::move(device)) {
   device_->enter();
@@ -210,7 +253,7 @@ Module::Module(std::shared_ptr<Device> device, const void* cubin) : device_(std:
   check(status, "loading machine code");
 }
 Module::~Module() {
-  if (module_) api().cuModuleUnload(module_);
+  if (module_ && device_->try_enter()) api().cuModuleUnload(module_);
 }
 void* Module::function(const std::string& entry, int64_t shared_bytes) const {
   void* out = nullptr;
@@ -229,9 +272,12 @@ void* Module::function(const std::string& entry, int64_t shared_bytes) const {
   return out;
 }
 
-Graph::~Graph() { api().cuGraphExecDestroy(exec_); }
+Graph::~Graph() {
+  if (device_->try_enter()) api().cuGraphExecDestroy(exec_);
+}
 
 Stamps::~Stamps() {
+  if (!device_->try_enter()) return;
   for (void* event : events_) api().cuEventDestroy_v2(event);
 }
 void Stamps::reserve(size_t count) {
@@ -257,6 +303,7 @@ Stream::Stream(std::shared_ptr<Device> device) : device_(std::move(device)) {
   for (void*& event : events_) check(api().cuEventCreate(&event, 0), "making an event");
 }
 Stream::~Stream() {
+  if (!device_->try_enter()) return;
   for (void* event : events_)
     if (event) api().cuEventDestroy_v2(event);
   if (stream_) api().cuStreamDestroy_v2(stream_);
@@ -322,6 +369,9 @@ void Stream::abandon_recording() noexcept {
   void* graph = nullptr;
   if (loaded().api.cuStreamEndCapture(stream_, &graph) == kSuccess && graph)
     loaded().api.cuGraphDestroy(graph);
+}
+void Stream::record(Event& event) {
+  check(api().cuEventRecord(event.event_, stream_), "marking a place");
 }
 void Stream::wait() { check(api().cuStreamSynchronize(stream_), "waiting for the device"); }
 void Stream::mark(int index) {

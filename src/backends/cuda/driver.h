@@ -19,10 +19,15 @@ struct Api;
 /// The driver's functions; throws Error(resource) naming what was looked for when there is no
 /// driver or no device.
 const Api& api();
-/// Throws Error for a status other than success: resource when memory ran out, otherwise resource
-/// with the driver's name for it. After a sticky error (an illegal access, a lost device) the
-/// message says that the process must be started again.
+/// Throws Error(resource) with the driver's name for a status other than success. After a sticky
+/// error (an illegal access, a lost device) the message says that the device is lost to the
+/// process, and lost() is true from then on.
 void check(int status, const char* what);
+/// Whether an error has made the device unusable to this process; only another process helps.
+bool lost();
+/// Whether all of it is page-locked memory of the host, from and to which the device copies by
+/// itself.
+bool is_page_locked(const void* data, size_t bytes);
 
 /// Number of devices; 0 where there is no driver.
 int device_count();
@@ -42,7 +47,10 @@ class Device : public std::enable_shared_from_this<Device> {
   int number() const { return number_; }
   int driver_version() const { return driver_version_; }
   /// Makes the context the calling thread's; every function here that talks to the device does.
+  /// Throws Error(resource) with the first failure once the device is lost.
   void enter() const;
+  /// The same to give something back: false, and nothing is thrown.
+  bool try_enter() const noexcept;
 
  private:
   explicit Device(int number);
@@ -81,7 +89,8 @@ class Staging {
   Staging& operator=(const Staging&) = delete;
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
-  void reserve(size_t bytes);
+  /// As Memory::reserve, of what the system lets be locked.
+  void reserve(size_t bytes, const char* what);
 
  private:
   std::shared_ptr<Device> device_;
@@ -90,6 +99,22 @@ class Staging {
 };
 
 class Stream;
+
+/// A place in a stream.
+class Event {
+ public:
+  explicit Event(std::shared_ptr<Device> device);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  /// Until what was in the stream at the last Stream::record has ended; at once before the first.
+  void wait() const;
+
+ private:
+  friend class Stream;
+  std::shared_ptr<Device> device_;
+  void* event_ = nullptr;
+};
 
 /// Loaded machine code.
 class Module {
@@ -173,6 +198,7 @@ class Stream {
   void abandon_recording() noexcept;
   /// While recording: a stamp taken when everything recorded before has ended.
   void stamp(const Stamps& stamps, size_t index);
+  void record(Event& event);
   /// Waits for everything before.
   void wait();
   /// Time marks on the stream.

@@ -12,6 +12,9 @@ constexpr int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kNoBinaryForGpu =
 
 // CUdevice_attribute
 constexpr int kMultiprocessorCount = 16, kMajor = 75, kMinor = 76, kL2Bytes = 38, kSharedOptin = 97;
+// CUpointer_attribute, CUmemorytype
+constexpr int kMemoryType = 2;
+constexpr unsigned kHostMemory = 1;
 // CUfunction_attribute
 constexpr int kMaxDynamicShared = 8;
 // CUlaunchAttributeID
@@ -60,6 +63,7 @@ struct Api {
   int (*cuMemFree_v2)(Address);
   int (*cuMemAllocHost_v2)(void**, size_t);
   int (*cuMemFreeHost)(void*);
+  int (*cuPointerGetAttribute)(void*, int, Address);
   int (*cuMemcpyHtoDAsync_v2)(Address, const void*, size_t, void*);
   int (*cuMemcpyDtoHAsync_v2)(void*, Address, size_t, void*);
   int (*cuMemcpyDtoDAsync_v2)(Address, Address, size_t, void*);

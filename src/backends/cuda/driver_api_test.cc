@@ -20,6 +20,7 @@ static_assert(sizeof(CUlaunchAttribute) == sizeof(LaunchAttribute) &&
 static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY && kNoDevice == CUDA_ERROR_NO_DEVICE &&
               kNoBinaryForGpu == CUDA_ERROR_NO_BINARY_FOR_GPU &&
               kInvalidImage == CUDA_ERROR_INVALID_IMAGE && kNotFound == CUDA_ERROR_NOT_FOUND);
+static_assert(kMemoryType == CU_POINTER_ATTRIBUTE_MEMORY_TYPE && kHostMemory == CU_MEMORYTYPE_HOST);
 static_assert(kMultiprocessorCount == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT &&
               kMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR &&
               kMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR &&
