@@ -231,6 +231,27 @@ TEST(Search, TheModelsOwnFormOfSpectralAttention) {
   EXPECT_LE(own.error({{2, 9, 6}}), kRounding);
 }
 
+// Faster at opt, slower at the end of the range: a plan has one form for all of it.
+TEST(Search, AFormMustNotLoseAnywhereOnTheRange) {
+  const char* const text = R"((q: f32[N,8,4], k: f32[N,4,8], v: f32[N,8,4]) -> (x) {
+    symbol N input 1..6
+    s1 = MatMul(q, k)
+    a1 = Softmax(s1)
+    x = MatMul(a1, v)
+  })";
+  const auto times = [](double per_image) {
+    return [=](const BoundProblem& bound) {
+      return bound.problem->family == "attention" ? 100.0 : per_image * bound.outputs[0].dims[0];
+    };
+  };
+  FakeDevice steep(times(10)), flat(times(5));
+  TimingCache cache("", ""), other("", "");
+  const Searched kept(text, steep, cache, 60, {{"N", 1}}), won(text, flat, other, 60, {{"N", 1}});
+  EXPECT_EQ(kept.families().find("softmax"), std::string::npos) << kept.families();
+  EXPECT_THAT(kept.account(), HasSubstr("(slower elsewhere in the range)"));
+  EXPECT_NE(won.families().find("softmax"), std::string::npos) << won.families();
+}
+
 // A convolution takes an image in any order, so none costs a copy; channels last are faster even
 // with the copy that brings them there.
 TEST(Search, TimeOverturnsTheFewestCopiedBytes) {

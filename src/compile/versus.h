@@ -17,10 +17,10 @@ struct Versus {
 
 /// Compares two plans of one model, of which `first` is tuned, by the launches that they do not
 /// share: each distinct problem counts as often as it is met. `second` wins when its tuned launches
-/// are faster at opt, in rounds in which both take turns, by more than the rounds' spread, and over
-/// all tuned points by the geometric mean. It is given up early when it needs more time by its
-/// bytes and FLOP alone at the device's peaks, or when its heuristic
-/// kernels are far behind. The cache keeps the answers. `second` is tuned when it wins.
+/// are faster at opt, in rounds in which both take turns, by more than the rounds' spread, and at
+/// no tuned point slower. It is given up early when it needs more time by its bytes and FLOP alone
+/// at the device's peaks, or when its heuristic kernels are far behind. The cache keeps the
+/// answers. `second` is tuned when it wins.
 Versus compare_plans(const Plan& first, Plan& second, TuningDevice& device,
                      const TuneOptions& options, TimingCache& cache);
 

@@ -10,6 +10,7 @@ const std::string kHead = R"((x: f32[N,7]) -> (y) {
     symbol N input 1..
     const root: f32[] = {1.4142135381698608}
     const root_half: f32[] = {0.7071067690849304}
+    const minus: f32[] = {-0.7071067690849304}
     const half: f32[] = {0.5}
     const two: f32[] = {2}
     const one: f32[] = {1}
@@ -40,6 +41,22 @@ TEST(FuseGelu, Spellings) {
   // a quotient by 2
   fuses("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Mul(g, x) \n y = Div(p, two)");
   fuses("a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n h = Div(x, two) \n y = Mul(h, g)");
+  // the half multiplied into the gate
+  fuses("a = Div(x, root) \n e = Erf(a) \n h = Mul(e, half) \n g = Add(h, half) \n y = Mul(x, g)");
+  fuses(
+      "a = Mul(x, root_half) \n e = Erf(a) \n h = Div(e, two) \n g = Add(half, h) \n y = Mul(g, "
+      "x)");
+  // multiplied out
+  fuses("a = Div(x, root) \n e = Erf(a) \n h = Mul(x, half) \n p = Mul(h, e) \n y = Add(h, p)");
+  fuses(
+      "a = Div(x, root) \n e = Erf(a) \n h = Mul(x, half) \n q = Mul(x, e) \n p = Mul(q, half) \n "
+      "y = Add(p, h)");
+  fuses("a = Div(x, root) \n e = Erf(a) \n p = Mul(x, e) \n s = Add(x, p) \n y = Mul(half, s)");
+  // the other tail
+  fuses("a = Mul(x, minus) \n e = Erf(a) \n g = Sub(one, e) \n p = Mul(x, g) \n y = Mul(p, half)");
+  fuses(
+      "a = Div(x, root) \n n = Neg(a) \n e = Erf(n) \n g = Sub(one, e) \n h = Mul(x, half) \n y = "
+      "Mul(h, g)");
 }
 
 TEST(FuseGelu, TanhSpellings) {
@@ -129,6 +146,20 @@ TEST(FuseGelu, NearMisses) {
       "Mul(p, half)");  // of another value
   kept(
       "a = Div(x, root) \n e = Erf(a) \n g = Add(e, one) \n p = Add(x, g) \n y = Mul(p, half)");  // no product
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n h = Mul(e, half) \n g = Add(h, one) \n y = Mul(x, g)");  // 1 + erf / 2
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n h = Div(half, e) \n g = Add(h, half) \n y = Mul(x, g)");  // upside down
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n h = Mul(x, half) \n q = Mul(x, e) \n y = Add(h, q)");  // x/2 + x erf
+  kept(
+      "b = Relu(x) \n a = Div(x, root) \n e = Erf(a) \n p = Mul(x, e) \n y = Add(b, p)");  // another
+                                                                                           // summand
+  kept(
+      "a = Div(x, root) \n e = Erf(a) \n p = Mul(x, e) \n q = Mul(p, e) \n y = Add(x, q)");  // erf
+                                                                                             // squared
+  kept("a = Div(x, root) \n e = Erf(a) \n p = Mul(x, e) \n y = Sub(x, p)");  // the other tail
+  kept("a = Div(x, root) \n e = Erf(a) \n g = Sub(one, e) \n p = Mul(x, g) \n y = Mul(p, half)");
   // The constant 1 has more axes than x, and so has the result.
   expect_kept("fuse_gelu", R"((x: f32[3,7]) -> (y) {
     const root: f32[1,1,1] = {1.4142135381698608}
