@@ -9,7 +9,7 @@ namespace vitrail::cuda {
 
 /// What a device can do, measured by small kernels. Takes about a second.
 struct Speed {
-  double memory_gbs = 0;  ///< a copy of 1 GiB, read and written bytes
+  double memory_gbs = 0;  ///< a copy of 512 MiB, read and written bytes
   double cache_gbs = 0;   ///< the same inside a quarter of the second-level cache
   double launch_us = 0;   ///< an empty kernel in a chain of overlapping ones
   /// "vector", "float32", "tf32", "float16", "bfloat16". float32: multiply-adds, or a third of TF32
