@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 folder=${1:?usage: scripts/gpu_bundle.sh FOLDER [BUILD]}
 build=${2:-build}
 programs=("$build/vitrail" "$build/src/kernels/kernels_test" "$build/src/runtime/runtime_test")
-for test in conformance memory sessions lost; do programs+=("$build/tests/gpu/vitrail_gpu_$test"); done
+for test in conformance runtime; do programs+=("$build/tests/gpu/vitrail_gpu_$test"); done
 python=${VITRAIL_PYTHON:-python3}  # with onnx, onnxruntime and pytest: for the model with branches and loops
 mkdir -p "$folder/bin" "$folder/lib" "$folder/tests/golden" "$folder/tests/python"
 for program in "${programs[@]}"; do

@@ -98,7 +98,7 @@ def sessions(runner):
     rows = []
     for precision in ("f32", "f16"):
         plan, _ = runner.plan("cvt13", "1..2..12x3x224x224", precision)
-        code, text, seconds = runner.program("vitrail_gpu_sessions", plan)
+        code, text, seconds = runner.program("vitrail_gpu_runtime", "sessions", plan)
         rows.append({"model": "cvt13", "precision": precision, "exit": code, "text": text[-1500:]})
         print(rows[-1], round(seconds, 1), flush=True)
     return rows
@@ -119,7 +119,7 @@ def lost(runner):
     np.savez(image, input=np.full((1, 3, 224, 224), 0.5, np.float32))
     for how in ("trap", "address"):
         broken = runner.work / f"broken-{how}.vitrail"
-        expect(f"{how}: sessions in one process", 0, [], "vitrail_gpu_lost", plan, broken, how)
+        expect(f"{how}: sessions in one process", 0, [], "vitrail_gpu_runtime", "lost", plan, broken, how)
         before = sorted(p.name for p in runner.work.iterdir())
         expect(
             f"{how}: run", 5, ["lost to this process"], "vitrail", "run", broken, "--inputs", image, "--outputs",

@@ -5,7 +5,9 @@
 
 #include <cmath>
 
+#include "compile/compile.h"
 #include "compile/storage.h"
+#include "compile/verify.h"
 #include "ir/text.h"
 #include "oracle/oracle.h"
 #include "passes/pipeline.h"
@@ -53,6 +55,48 @@ TEST(Rounded, RoundsWhatAPlanStores) {
     EXPECT_FALSE(got[0].same(oracle::run(g, {input()})[0])) << name_of(r);
     EXPECT_TRUE(oracle::run(g, {input()})[0].same(run_rounded(g, {input()}, Rounding::none)[0]));
   }
+}
+
+// A plan in float32 whose weights are off by two thousandths: far within the limit of its largest
+// error in float16, far beyond what rounding makes of it.
+TEST(Rounded, VerificationJudgesByIt) {
+  const ir::Graph g = model();
+  BuildOptions options;
+  options.verify = VerifyLevel::off;
+  options.tune = false;
+  BuildReport report;
+  const Plan plan = build_plan(g, options, report);
+  options.verify = VerifyLevel::fast;
+  const auto verified = [&](Plan tried, DType storage) {
+    options.storage = storage;
+    report = {};
+    References references(g);
+    const bool ok = !verify_plan(g, tried, options, {}, references, report);
+    EXPECT_EQ(report.verification.at(0).ok, ok);
+    EXPECT_EQ(report.verification[0].rounded_l2 > 0, storage != DType::f32);
+    return ok;
+  };
+  Plan off = plan;
+  for (Tensor& t : off.constants) {
+    if (t.dtype() != DType::f32) continue;
+    Tensor scaled(DType::f32, t.dims());
+    for (int64_t i = 0; i < t.size(); ++i)
+      scaled.mutable_data<float>()[i] = 1.002f * t.data<float>()[i];
+    t = scaled;
+  }
+  EXPECT_TRUE(verified(plan, DType::f32));
+  EXPECT_TRUE(verified(plan, DType::f16));
+  EXPECT_FALSE(verified(off, DType::f16));
+  EXPECT_GT(report.verification[0].relative_l2, 1.5 * report.verification[0].rounded_l2);
+  EXPECT_LT(report.verification[0].abs_max, tolerance(Tensor::scalar(1.0f), options, 1));
+  EXPECT_TRUE(verified(off, DType::bf16));
+}
+
+TEST(Rounded, ErrorsMayScatterInFewElements) {
+  BuildOptions options;
+  options.storage = DType::f16;
+  EXPECT_DOUBLE_EQ(error_allowed(1e-2, 900, options), 1.5e-2 * 1.1);
+  EXPECT_DOUBLE_EQ(error_allowed(1e-9, 900, options), 0x1p-11);
 }
 
 TEST(Rounded, ControlFlowHasNoYardstick) {

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device lost to its process by a kernel that traps or writes where no memory is: the run that
 // meets it names it, every session of the process says so from then on, and all can be closed.
-//
-//   vitrail_gpu_lost PLAN BROKEN trap|address
-//
-// BROKEN is written: PLAN with such kernels in place of its own, for other programs to run.
 #include <fmt/core.h>
 
 #include <set>
@@ -13,6 +9,7 @@
 #include "backends/cuda/driver.h"
 #include "compile/nvrtc.h"
 #include "plan/plan_file.h"
+#include "tests/gpu/runtime.h"
 #include "vitrail/random.h"
 #include "vitrail/session.h"
 
@@ -58,7 +55,9 @@ void expect_lost(const std::function<void()>& use, const std::string& what) {
   }
 }
 
-int check(const std::string& path, const std::string& broken_path, const std::string& how) {
+}  // namespace
+
+int check_lost(const std::string& path, const std::string& broken_path, const std::string& how) {
   write_broken(path, broken_path, how);
   const LoadedPlan plan = LoadedPlan::load(path), broken = LoadedPlan::load(broken_path);
   const TensorSpec& input = plan.inputs().at(0);
@@ -77,17 +76,4 @@ int check(const std::string& path, const std::string& broken_path, const std::st
   return failures ? 1 : 0;
 }
 
-}  // namespace
 }  // namespace vitrail
-
-int main(int count, char** words) {
-  const std::string how = count == 4 ? words[3] : "";
-  if (how != "trap" && how != "address")
-    return fmt::print(stderr, "usage: vitrail_gpu_lost PLAN BROKEN trap|address\n"), 2;
-  try {
-    return vitrail::check(words[1], words[2], how);
-  } catch (const vitrail::Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return static_cast<int>(e.code);
-  }
-}

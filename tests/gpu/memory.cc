@@ -2,8 +2,6 @@
 // A session that asks for more of the GPU's memory than is free: refused with the sizes named, and
 // usable afterwards. The memory is taken by the test itself, so that no plan has to be as large as
 // a GPU.
-//
-//   vitrail_gpu_memory PLAN    (one image input, a range of batches from 1)
 #include <fmt/core.h>
 
 #include <cstring>
@@ -11,6 +9,7 @@
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/driver_api.h"
+#include "tests/gpu/runtime.h"
 #include "vitrail/session.h"
 
 namespace vitrail {
@@ -18,7 +17,9 @@ namespace {
 
 constexpr size_t kLeft = size_t{64} << 20;
 
-int check(const std::string& path) {
+}  // namespace
+
+int check_memory(const std::string& path) {
   const LoadedPlan plan = LoadedPlan::load(path);
   const TensorSpec& input = plan.inputs().at(0);
   const std::string name = plan.outputs().at(0).name;
@@ -63,15 +64,4 @@ int check(const std::string& path) {
   return 0;
 }
 
-}  // namespace
 }  // namespace vitrail
-
-int main(int count, char** words) {
-  if (count != 2) return fmt::print(stderr, "usage: vitrail_gpu_memory PLAN\n"), 2;
-  try {
-    return vitrail::check(words[1]);
-  } catch (const vitrail::Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return static_cast<int>(e.code);
-  }
-}

@@ -2,8 +2,6 @@
 // Sessions on a GPU give the same bits however their memory lies and whoever runs beside them:
 // page-locked and pageable memory, asynchronous runs, several threads; and graphs of shapes long
 // unused are given back.
-//
-//   vitrail_gpu_sessions PLAN    (one image input, a range of batches from 1 to 12 or more)
 #include <fmt/core.h>
 
 #include <atomic>
@@ -13,6 +11,7 @@
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/driver_api.h"
+#include "tests/gpu/runtime.h"
 #include "vitrail/random.h"
 #include "vitrail/session.h"
 
@@ -155,14 +154,7 @@ class Checks {
 };
 
 }  // namespace
-}  // namespace vitrail
 
-int main(int count, char** words) {
-  if (count != 2) return fmt::print(stderr, "usage: vitrail_gpu_sessions PLAN\n"), 2;
-  try {
-    return vitrail::Checks(words[1]).run();
-  } catch (const vitrail::Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return static_cast<int>(e.code);
-  }
-}
+int check_sessions(const std::string& path) { return Checks(path).run(); }
+
+}  // namespace vitrail
