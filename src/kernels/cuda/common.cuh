@@ -95,7 +95,7 @@ template <int V> __device__ __forceinline__ void vt_fill(float x, float (&to)[V]
 /// The tail on columns col.. of a row of n: V at once where they fit, else one by one.
 template <class Tail, class Args, int V>
 __device__ __forceinline__ void vt_finish(const Args& a, int row, int col, int n, float (&x)[V]) {
-  if (V > 1 && V == Tail::V && col + V <= n) {
+  if (V > 1 && V <= Tail::V && col + V <= n) {
     Tail::template finish<V>(a, row, col, x);
     return;
   }

@@ -10,8 +10,8 @@
 //   struct Cols { static const T* row(const Args&, int batch, int k); }  B from element (k, 0)
 //
 // Cfg: T; TA, of A in memory: T, or float where it is rounded to T one by one (VA 1); BM, BN, BK; WM, WN warps along each; STAGES; SPLIT blocks of a cluster share a tile's K;
-// VA, VB elements of one copy; N, K extents (N a multiple of VB in B's memory up to NB); Direct: 3, 1 (passes
-// of tf32) or 0 for 16-bit operands.
+// VA, VB elements of one copy; N, K extents (N a multiple of VB in B's memory up to NB); PASSES of tf32;
+// WIDE: products by wgmma (sm_90a, 16-bit operands, BK 64, 16 rows a warp, WTN a multiple of 64) instead of mma.sync.
 //
 // K is summed in order within a block and the blocks of a cluster in order of rank: the result does
 // not depend on timing.
@@ -31,6 +31,8 @@ template <class Cfg> struct Gemm {
     return vt_swizzle<kRowA>(row, k * kSize / 16) + k * kSize % 16;
   }
   static __device__ __forceinline__ u32 at_b(int k, int n) {
+    // wgmma reads B as columns of 64, each with rows of 128 bytes.
+    if (Cfg::WIDE) return n / 64 * (BK * 128) + vt_swizzle<128>(k, n % 64 / 8) + n % 8 * 2;
     return kFloat ? k * kRowB + n * kSize : vt_swizzle<kRowB>(k, n * kSize / 16) + n * kSize % 16;
   }
 
@@ -40,14 +42,26 @@ template <class Cfg> struct Gemm {
   static constexpr int VB = Cfg::VB, kColsB = BN / VB, kChunksB = BK * kColsB;
 
   static __device__ __forceinline__ void load_b(const Args& a, int batch, int k0, int n0, u32 to) {
+    if constexpr (Cfg::WIDE && Cfg::CONSTANT && Cfg::K % BK == 0 && Cfg::NB % BN == 0) {
+      // One address for all copies: the others lie at constant distances of it, also in shared memory.
+      constexpr int kRows = kThreads / 8;
+      const T* from = Cfg::Cols::row(a, batch, k0 + threadIdx.x / 8) + n0 + threadIdx.x % 8 * 8;
+      const u32 at = to + vt_swizzle<128>(threadIdx.x / 8, threadIdx.x % 8);
+#pragma unroll
+      for (int g = 0; g < BN / 64; ++g)
+#pragma unroll
+        for (int k = 0; k < BK; k += kRows) vt_copy16(at + g * (BK * 128) + k * 128, from + k * Cfg::NB + g * 64, 16);
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < (kChunksB + kThreads - 1) / kThreads; ++i) {
       const int c = i * kThreads + threadIdx.x;
       if (kChunksB % kThreads != 0 && c >= kChunksB) break;
       const int k = c / kColsB, n = c % kColsB * VB;
-      const bool inside = k0 + k < Cfg::K && n0 + n < Cfg::NB;
+      // k0 is below K, n0 below N: whole tiles need no comparison.
+      const bool inside = (Cfg::K % BK == 0 || k0 + k < Cfg::K) && (Cfg::NB % BN == 0 || n0 + n < Cfg::NB);
       const T* from = Cfg::Cols::row(a, batch, inside ? k0 + k : 0) + (inside ? n0 + n : 0);
-      const int count = inside ? (Cfg::NB - n0 - n < VB ? Cfg::NB - n0 - n : VB) : 0;
+      const int count = inside ? (Cfg::NB % VB == 0 || Cfg::NB - n0 - n >= VB ? VB : Cfg::NB - n0 - n) : 0;
       if (VB * kSize >= 4) {
         vt_copy<VB * kSize>(to + at_b(k, n), from, count * kSize);
       } else {
@@ -100,6 +114,15 @@ template <class Cfg> struct Gemm {
     }
   }
 
+  // The same by wgmma, which reads both operands where they lie. `acc` is complete after wide_wait().
+  static __device__ __forceinline__ void multiply_wide(Acc& acc, u32 a_at, u32 b_at, int wm, int wn) {
+    u64 da = vt_descriptor(a_at + wm / 4 * (64 * 128), 0), db = vt_descriptor(b_at + wn * (WTN / 64) * (BK * 128), BK * 128);
+    vt_wide_fence();
+#pragma unroll
+    for (int k = 0; k < BK; k += 16, da += 32 >> 4, db += 2048 >> 4) vt_wgmma(acc[0], da, db);
+    vt_wide_commit();
+  }
+
   // Three products of tf32 halves: what is lost is 2^-22 of each product. Tensor cores cut their sums
   // off instead of rounding them, so sums of 16 products are started afresh and added in float32.
   static __device__ __forceinline__ void multiply32(Acc& acc, u32 a_at, u32 b_at, int wm, int wn) {
@@ -143,9 +166,62 @@ template <class Cfg> struct Gemm {
     }
   }
 
+  // Straight from the registers of mma, where a group of four lanes holds two adjacent columns each of eight:
+  // for tails of eight columns, lanes exchange four such groups, so that each has one whole.
+  static constexpr bool kEights = Tail::V == 8 && kN % 4 == 0 && Cfg::N % 8 == 0;
+  static constexpr bool kDirect = Cfg::SPLIT == 1 && (kEights || Tail::V < 8);
+  static __device__ __forceinline__ void finish_direct(Acc& acc, const Args& a, int first_row, int m0, int n0, int rows) {
+    const int lane = threadIdx.x % 32, quad = lane % 4;
+    if constexpr (kEights) {
+      constexpr int kGroups = kN / 4, kAtOnce = kGroups % 2 == 0 ? 2 : 1;
+#pragma unroll
+      for (int i = 0; i < kM; ++i)
+#pragma unroll
+        for (int g = 0; g < kGroups; g += kAtOnce) {
+          float x[2 * kAtOnce][8];
+          int row[2 * kAtOnce], col[2 * kAtOnce];
+#pragma unroll
+          for (int piece = 0; piece < 2 * kAtOnce; ++piece) {
+            const int half = piece % 2, j = (g + piece / 2) * 4;
+            float pairs[2][4];  // of groups quad % 2 and 2 + quad % 2: columns of two adjacent lanes
+#pragma unroll
+            for (int far = 0; far < 2; ++far)
+#pragma unroll
+              for (int e = 0; e < 2; ++e) {
+                const float even = acc[i][j + 2 * far][half * 2 + e], odd = acc[i][j + 2 * far + 1][half * 2 + e];
+                const float other = __shfl_xor_sync(0xffffffffu, quad % 2 ? even : odd, 1);
+                pairs[far][e] = quad % 2 ? other : even;
+                pairs[far][2 + e] = quad % 2 ? odd : other;
+              }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              const float other = __shfl_xor_sync(0xffffffffu, quad / 2 ? pairs[0][e] : pairs[1][e], 2);
+              x[piece][e] = quad / 2 ? other : pairs[0][e];
+              x[piece][4 + e] = quad / 2 ? pairs[1][e] : other;
+            }
+            const int r = m0 + i * 16 + half * 8 + lane / 4;
+            col[piece] = n0 + (j + quad) * 8;
+            row[piece] = r < rows && col[piece] < Cfg::N ? first_row + r : -1;
+          }
+          Tail::template finish_some<8>(a, row, col, x);
+        }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kM; ++i)
+#pragma unroll
+        for (int j = 0; j < kN; ++j)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int r = m0 + i * 16 + half * 8 + lane / 4, n = n0 + j * 8 + quad * 2;
+            float x[2] = {acc[i][j][half * 2], acc[i][j][half * 2 + 1]};
+            if (r < rows) vt_finish<Tail>(a, first_row + r, n, Cfg::N, x);
+          }
+    }
+  }
+
   /// `rows`: of each batch index.
   static __device__ __forceinline__ void run(const Args& a, int rows) {
-    extern __shared__ __align__(128) char memory[];
+    extern __shared__ __align__(1024) char memory[];
     const u32 shared = vt_shared(memory);
     vt_trigger();
     const int split = Cfg::SPLIT > 1 ? (int)blockIdx.x % Cfg::SPLIT : 0, tile = (int)blockIdx.x / Cfg::SPLIT;
@@ -188,22 +264,30 @@ template <class Cfg> struct Gemm {
     int slot = 0, next = S - 1;
     for (int step = 0; step < steps; ++step) {
       vt_wait_copies<S - 2>();
+      if (Cfg::WIDE) vt_async_fence();
       __syncthreads();
+      const u32 at = shared + slot * kStage;
+      if constexpr (Cfg::WIDE) multiply_wide(acc, at, at + kBytesA, wm, wn);
       if (step + S - 1 < steps) {
         load_a(a, row, (begin + step + S - 1) * BK, shared + next * kStage);
         load_b(a, batch, (begin + step + S - 1) * BK, n0, shared + next * kStage + kBytesA);
       }
       vt_commit();
-      const u32 at = shared + slot * kStage;
-      if constexpr (kFloat) multiply32(acc, at, at + kBytesA, wm, wn);
+      if constexpr (Cfg::WIDE) vt_wide_wait(acc[0]);
+      else if constexpr (kFloat) multiply32(acc, at, at + kBytesA, wm, wn);
       else multiply16(acc, at, at + kBytesA, wm, wn);
       slot = slot + 1 == S ? 0 : slot + 1;
       next = next + 1 == S ? 0 : next + 1;
     }
+    if constexpr (kDirect) {
+      finish_direct(acc, a, first_row, m0 + wm * WTM, n0 + wn * WTN, rows);
+      return;
+    }
     vt_wait_copies<0>();
     __syncthreads();
 
-    // The finished tile goes through shared memory, so that the epilogue reads and writes whole lines.
+    // The finished tile goes through shared memory, so that the epilogue reads and writes whole lines, and
+    // blocks of a cluster each other's.
     float* out = reinterpret_cast<float*>(memory);
     const int lane = threadIdx.x % 32;
 #pragma unroll

@@ -95,3 +95,18 @@ __device__ __forceinline__ float vt_max_exact(float a, float b) {
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
   return y;
 }
+
+// --- wgmma (sm_90a): a warpgroup of four warps multiplies 64 rows by up to 256 columns; generated vt_wgmma
+// has the instruction. Operands lie in tiles with rows of 128 bytes, swizzled as by vt_swizzle<128>, at
+// multiples of 1024 bytes.
+// `leading`: bytes from 64 columns to the next, for an operand whose rows run along k (B).
+__device__ __forceinline__ u64 vt_descriptor(u32 at, u32 leading) {
+  const u32 low = ((at & 0x3ffff) >> 4) | ((leading ? leading : 16) >> 4 << 16);
+  return (u64)low | (u64)(1024 >> 4 | 1u << 30) << 32;
+}
+// Shared memory written by this thread is seen by the tensor cores after the next barrier.
+__device__ __forceinline__ void vt_async_fence() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}

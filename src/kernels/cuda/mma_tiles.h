@@ -5,9 +5,11 @@
 // What the generators of matrix products (gemm, conv) share: tile shapes, their choice, their text.
 namespace vitrail::cuda {
 
-/// Of one block. `split` blocks of a cluster share the products' depth (SM 9.0).
+/// Of one block. `split` blocks of a cluster share the products' depth (SM 9.0). `wide`: products
+/// by wgmma (sm_90a, 16-bit operands).
 struct GemmTile {
   int bm, bn, bk, wm, wn, stages, split = 1;
+  bool wide = false;
   int threads() const { return 32 * wm * wn; }
   /// Dynamic shared memory: the pipeline, afterwards the finished float32 tile.
   int64_t shared_bytes(int element) const;

@@ -97,7 +97,9 @@ int tail_width(const Problem& problem, int most_bytes) {
     width = std::min(width, vector_width(problem, true, i, most_bytes));
   for (size_t i = static_cast<size_t>(problem.epilogue_inputs); i < problem.inputs.size(); ++i)
     if (limits(problem.inputs[i]))
-      width = std::min(width, vector_width(problem, false, i, most_bytes));
+      if (const int whole = vector_width(problem, false, i);
+          whole * static_cast<int>(size_of(problem.inputs[i].dtype)) < 16)
+        width = std::min(width, whole);  // otherwise several loads of 16 bytes
   return width;
 }
 
@@ -189,11 +191,6 @@ std::string program_text(const PointwiseProgram& program, const std::string& pre
 void SourceText::tail(int width) {
   const Problem& p = problem_;
   const auto first = static_cast<size_t>(p.epilogue_inputs);
-  std::string text = fmt::format(
-      "struct Tail {{\n  static constexpr int V = {};\n"
-      "  template <int V> static __device__ __forceinline__ void finish(const Args& a, int row, "
-      "int col, float (&x)[V]) {{\n",
-      width);
   const auto transfer = [&](const Operand& o, const std::string& name, const std::string& reg,
                             bool store) {
     const std::string base = fmt::format("a.{} + {}", name, row_offset(o, "row"));
@@ -206,23 +203,56 @@ void SourceText::tail(int width) {
     return fmt::format("    vt_{}_strided<V>({} + col * {}, {}, {});\n", what, base, stride, stride,
                        reg);
   };
+  // Operands, then results: registers of one piece.
+  std::string members, load, compute, store, inputs;
   for (size_t i = first; i < p.inputs.size(); ++i) {
-    text += fmt::format("    float e{}[V];\n", i);
-    text += transfer(p.inputs[i], fmt::format("in{}", i), fmt::format("e{}", i), false);
+    members += fmt::format("float e{}[V]; ", i);
+    load += transfer(p.inputs[i], fmt::format("in{}", i), fmt::format("p.e{}", i), false);
+    inputs += fmt::format("    const float r{} = p.e{}[v];\n", i - first + 1, i);
   }
-  for (size_t i = 0; i < p.outputs.size(); ++i) text += fmt::format("    float y{}[V];\n", i);
-  text += "#pragma unroll\n    for (int v = 0; v < V; ++v) {\n    const float r0 = x[v];\n";
-  for (size_t i = first; i < p.inputs.size(); ++i)
-    text += fmt::format("    const float r{} = e{}[v];\n", i - first + 1, i);
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    members += fmt::format("float y{}[V]; ", i);
+    store += transfer(p.outputs[i], fmt::format("out{}", i), fmt::format("p.y{}", i), true);
+  }
   const bool narrow = std::all_of(p.outputs.begin(), p.outputs.end(),
                                   [](const Operand& o) { return size_of(o.dtype) == 2; });
-  text += program_text(p.epilogue, "r", narrow);
+  compute = program_text(p.epilogue, "r", narrow);
   for (size_t i = 0; i < p.outputs.size(); ++i)
-    text += fmt::format("    y{}[v] = r{};\n", i, p.epilogue.results[i]);
-  text += "    }\n";
-  for (size_t i = 0; i < p.outputs.size(); ++i)
-    text += transfer(p.outputs[i], fmt::format("out{}", i), fmt::format("y{}", i), true);
-  add(text + "  }\n};\n");
+    compute += fmt::format("    p.y{}[v] = r{};\n", i, p.epilogue.results[i]);
+  add(fmt::format(R"(struct Tail {{
+  static constexpr int V = {0};
+  template <int V> struct Piece {{ {1}}};
+  template <int V> static __device__ __forceinline__ void load(const Args& a, int row, int col, Piece<V>& p) {{
+{2}  }}
+  template <int V> static __device__ __forceinline__ void compute(const float (&x)[V], Piece<V>& p) {{
+#pragma unroll
+    for (int v = 0; v < V; ++v) {{
+    const float r0 = x[v];
+{3}{4}    }}
+  }}
+  template <int V> static __device__ __forceinline__ void store(const Args& a, int row, int col, Piece<V>& p) {{
+{5}  }}
+  template <int V> static __device__ __forceinline__ void finish(const Args& a, int row, int col, float (&x)[V]) {{
+    Piece<V> p;
+    load<V>(a, row, col, p);
+    compute<V>(x, p);
+    store<V>(a, row, col, p);
+  }}
+  // R pieces at once, those of row -1 left out: all loads are under way before the first is used.
+  template <int V, int R> static __device__ __forceinline__ void finish_some(const Args& a, const int (&row)[R], const int (&col)[R], float (&x)[R][V]) {{
+    Piece<V> p[R];
+#pragma unroll
+    for (int r = 0; r < R; ++r)
+      if (row[r] >= 0) load<V>(a, row[r], col[r], p[r]);
+#pragma unroll
+    for (int r = 0; r < R; ++r) compute<V>(x[r], p[r]);
+#pragma unroll
+    for (int r = 0; r < R; ++r)
+      if (row[r] >= 0) store<V>(a, row[r], col[r], p[r]);
+  }}
+}};
+)",
+                  width, members, load, inputs, compute, store));
 }
 
 void SourceText::entry(const std::string& name, int threads, const std::string& body,

@@ -47,8 +47,9 @@ class SourceText {
   /// Adds device code after Args.
   void add(const std::string& code) { body_ += code; }
   /// Adds `struct Tail { static constexpr int V; template <int V> static __device__ void
-  /// finish(const Args& a, int row, int col, float (&x)[V]); }`: the epilogue on V adjacent columns
-  /// of the output, results stored. V is 1 or `width`, which tail_width() allows.
+  /// finish(const Args& a, int row, int col, float (&x)[V]); ...}`: the epilogue on V adjacent
+  /// columns of the output, results stored; finish_some for several pieces at once. V is a power of
+  /// two up to `width`, which tail_width() allows; col is a multiple of it.
   void tail(int width);
   /// Adds an entry; `body` sees `a`.
   void entry(const std::string& name, int threads, const std::string& body, int blocks_per_sm = 0);

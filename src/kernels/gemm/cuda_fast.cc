@@ -76,14 +76,19 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   struct Row {{ const {0}* p; bool valid; }};
   struct Tap {{ int k, count; }};
   static __device__ __forceinline__ Row row(const Args& a, int m, bool valid) {{ return {{a.in0 + {1}, valid}}; }}
-  static __device__ __forceinline__ Tap tap(const Args&, int k) {{ return {{k, {2} - k < {3} ? {2} - k : {3}}}; }}
+  static __device__ __forceinline__ Tap tap(const Args&, int k) {{ return {{k, {2}}}; }}
   static __device__ __forceinline__ const {0}* at(const Args&, const Row& row, const Tap& tap, int& count) {{
     count = row.valid && tap.count > 0 ? tap.count : 0;
-    return row.p + (count ? tap.k : 0);
+    return row.p + {3};
   }}
 }};
 )",
-                       t, text.row_offset(a, "m"), shape.k, shape.va));
+                       t, text.row_offset(a, "m"),
+                       // Whole steps of whole copies end where k does.
+                       shape.k % tile.bk == 0
+                           ? std::to_string(shape.va)
+                           : fmt::format("{0} - k < {1} ? {0} - k : {1}", shape.k, shape.va),
+                       shape.k % tile.bk == 0 ? "tap.k" : "(count ? tap.k : 0)"));
   const std::string start = b.constant ? "0" : text.offset(b, 0, rank - 2, "batch");
   text.add(fmt::format(
       "struct Cols {{\n  static __device__ __forceinline__ const {}* row(const Args& a, int batch, "
