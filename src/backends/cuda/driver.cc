@@ -328,13 +328,15 @@ void Stream::fill(std::byte* to, int value, size_t bytes) {
 }
 
 void Stream::launch(const KernelLaunch& l) {
+  constexpr unsigned kSmallLaunch = 8;     // blocks of a multiprocessor
+  constexpr int kCarveoutVersion = 13000;  // of the driver: older ones may refuse the attribute
   constexpr size_t kMostParameters = 128;
   require(l.parameters.size() <= kMostParameters, Code::internal, "a launch with {} parameters",
           l.parameters.size());
   void* pointers[kMostParameters];
   for (size_t i = 0; i < l.parameters.size(); ++i)
     pointers[i] = const_cast<uint64_t*>(&l.parameters[i]);
-  LaunchAttribute attributes[2];
+  LaunchAttribute attributes[3];
   LaunchConfig config{
       {l.grid[0], l.grid[1], l.grid[2]}, {l.threads, 1, 1}, l.shared_bytes, stream_, attributes, 0};
   if (l.overlap) {
@@ -346,6 +348,16 @@ void Stream::launch(const KernelLaunch& l) {
     LaunchAttribute& a = attributes[config.attribute_count++];
     a.id = kClusterDimension;
     a.value.cluster = {l.cluster, 1, 1};
+  }
+  // A multiprocessor that divides its memory otherwise than for the launch before waits until it is
+  // empty. Small launches, which overlap and hardly read anything twice, keep to one division;
+  // large ones live on the cache.
+  const auto multiprocessors = static_cast<unsigned>(device_->machine().multiprocessors);
+  if (device_->driver_version() >= kCarveoutVersion &&
+      uint64_t{l.grid[0]} * l.grid[1] * l.grid[2] <= kSmallLaunch * multiprocessors) {
+    LaunchAttribute& a = attributes[config.attribute_count++];
+    a.id = kSharedCarveout;
+    a.value.shared_carveout = 100;
   }
   check(api().cuLaunchKernelEx(&config, l.function, pointers, nullptr), "launching a kernel");
 }

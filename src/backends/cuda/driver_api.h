@@ -18,7 +18,7 @@ constexpr unsigned kHostMemory = 1;
 // CUfunction_attribute
 constexpr int kMaxDynamicShared = 8;
 // CUlaunchAttributeID
-constexpr unsigned kClusterDimension = 4, kProgrammaticSerialization = 6;
+constexpr unsigned kClusterDimension = 4, kProgrammaticSerialization = 6, kSharedCarveout = 14;
 // CUevent_record_flags
 constexpr unsigned kRecordExternal = 1;
 
@@ -31,6 +31,7 @@ struct LaunchAttribute {
       unsigned x, y, z;
     } cluster;
     int programmatic_serialization;
+    unsigned shared_carveout;  // percent of what there is
   } value = {};
 };
 static_assert(sizeof(LaunchAttribute) == 72);
