@@ -304,7 +304,7 @@ bool preferred(const BoundProblem& bound, const GpuMachine&) {
   const double products = static_cast<double>(element_count(bound.outputs[0].dims)) *
                           static_cast<double>(bound.inputs[0].dims.back());
   const bool fused = product_of(p).fused;
-  if (size_of(p.inputs[0].dtype) == 2) return products >= (fused ? 0.5e9 : 3e9);
+  if (size_of(p.inputs[0].dtype) == 2) return products >= (fused ? 8e9 : 3e10);
   return p.integer("tf32", 0) == 0 && products >= 1e9;
 }
 
