@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
+#include "compile/joint_code.h"
 #include "compile/search.h"
 #include "compile/tune_cpu.h"
 #include "compile/verify.h"
@@ -157,7 +158,10 @@ class Build {
     return built;
   }
 
-  void switch_off(const Blame& blame) {
+  void switch_off(Blame blame) {
+    // Blame is found by running steps one by one, where no launch is a joint one.
+    if (blame.kind == Blame::Kind::nothing && gpu_ && !kernels_.off.contains(kJointKernel))
+      blame = {Blame::Kind::kernel, kJointKernel, "no step by itself differs"};
     require(blame.kind != Blame::Kind::nothing, Code::accuracy,
             "the plan differs from the reference{}{}; no plan is written", failures(report_),
             told());

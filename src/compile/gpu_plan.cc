@@ -8,6 +8,7 @@
 #include "backends/cuda/library.h"
 #include "base/error.h"
 #include "compile/choices.h"
+#include "compile/joint_code.h"
 #include "compile/storage.h"
 #include "plan/validate.h"
 
@@ -149,21 +150,22 @@ void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
                   CodeCompiler& compiler) {
   std::vector<std::string> sources;
   std::map<std::string, int> known;
+  const auto module_of = [&](std::string source) {
+    const auto [at, fresh] = known.emplace(source, static_cast<int>(sources.size()));
+    if (fresh) sources.push_back(std::move(source));
+    return at->second;
+  };
   for_each_step(plan.steps, [&](Step& step) {
     for (KernelChoice& choice : step.choices) {
       GpuCode code =
           kernels.find_gpu(choice.kernel).generate(step.problem, choice.tactic, target.machine);
-      choice.module = -1;
-      if (!code.source.empty()) {
-        const auto [at, fresh] = known.emplace(code.source, static_cast<int>(sources.size()));
-        if (fresh) sources.push_back(std::move(code.source));
-        choice.module = at->second;
-      }
+      choice.module = code.source.empty() ? -1 : module_of(std::move(code.source));
       choice.launches = std::move(code.launches);
       choice.workspace_bytes = std::move(code.workspace_bytes);
       choice.counters = std::move(code.counters);
     }
   });
+  add_joint_code(plan, target, kernels, module_of);
   compiler.only(sources);
   plan.modules.clear();
   for (const std::string& source : sources) plan.modules.push_back(compiler.get(source));

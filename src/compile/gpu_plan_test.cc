@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "compile/compile.h"
+#include "compile/joint_code.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 
@@ -86,6 +87,83 @@ TEST_F(GpuPlan, AFamilyWithoutASoundKernelIsLeftToTheReferences) {
   }));
   ASSERT_FALSE(account_.empty());
   EXPECT_NE(account_[0].find("it failed the verification"), std::string::npos) << account_[0];
+}
+
+// Two products of one value, with a step between them that the second does not need.
+constexpr const char* kTwins =
+    R"(graph "twins" (x: f32[N,49,64], u: f32[64,64], v: f32[64,64]) -> (a, b) {
+  symbol N input 1..64
+  n: f32[N,49,64] = Softmax(x) {axis: -1} @"soft"
+  p: f32[N,49,64] = MatMul(n, u) @"left"
+  a: f32[N,49,64] = Softmax(p) {axis: -1} @"after"
+  b: f32[N,49,64] = MatMul(n, v) @"right"
+})";
+
+class JointLaunches : public GpuPlan {
+ protected:
+  JointLaunches() {
+    options_.storage = DType::f32;  // of the weights too, which are inputs here
+    options_.shapes = {{"x", {{1, 49, 64}, {2, 49, 64}, {64, 49, 64}}}};
+    const auto target = gpu_target(options_);
+    ir::Graph graph = ir::parse(kTwins);
+    const Bindings opt = apply_shapes(graph, options_.shapes);
+    graph.infer_all();
+    passes::run(graph, {.disabled = {}, .observe = {}});
+    plan_ = make_plan(graph, opt, options_, kernels_, account_, &*target);
+    choose_gpu_kernels(plan_, *target, kernels_);
+  }
+  size_t head() const {
+    for (size_t i = 0; i < plan_.steps.size(); ++i)
+      if (plan_.steps[i].together > 1) return i;
+    return plan_.steps.size();
+  }
+  void join() {
+    add_joint_code(plan_, *gpu_target(options_), kernels_, [&](std::string source) {
+      sources_.push_back(std::move(source));
+      return static_cast<int>(sources_.size()) - 1;
+    });
+  }
+  Plan plan_;
+  std::vector<std::string> sources_;
+};
+
+TEST_F(JointLaunches, StepsThatDoNotDependOnEachOtherStandTogether) {
+  ASSERT_LT(head() + 1, plan_.steps.size());
+  const Step &left = plan_.steps[head()], &right = plan_.steps[head() + 1];
+  EXPECT_EQ(left.together, 2);
+  EXPECT_EQ(left.problem.family, "gemm");
+  EXPECT_EQ(right.problem.family, "gemm");
+  EXPECT_EQ(right.together, 1);
+  // Nothing that either uses may lie where the other writes.
+  for (const auto* list : {&left.inputs, &left.outputs, &right.inputs, &right.outputs})
+    for (const int v : *list) {
+      const PlanBuffer& b = plan_.buffers[static_cast<size_t>(plan_.values[v].buffer)];
+      EXPECT_LE(b.first, static_cast<int>(head())) << plan_.values[v].name;
+      EXPECT_GE(b.last, static_cast<int>(head()) + 1) << plan_.values[v].name;
+    }
+}
+
+TEST_F(JointLaunches, OneLaunchDoesTheWorkOfAll) {
+  join();
+  const Step& left = plan_.steps[head()];
+  ASSERT_FALSE(left.joints.empty());
+  for (const JointLaunch& joint : left.joints) {
+    ASSERT_EQ(joint.choices.size(), 2u);
+    ASSERT_EQ(joint.code.launches.size(), 1u);
+    const std::string& source = sources_[static_cast<size_t>(joint.code.module)];
+    EXPECT_NE(source.find(" joint("), std::string::npos);
+    // Blocks of the left product, then of the right, at any batch.
+    const GpuLaunch& launch = joint.code.launches[0];
+    const int64_t first = launch.numbers.back().eval({{"N", 3}});
+    EXPECT_GT(first, 0);
+    EXPECT_GT(launch.grid[0].eval({{"N", 3}}), first);
+  }
+}
+
+TEST_F(JointLaunches, CanBeSwitchedOff) {
+  kernels_.off.insert(kJointKernel);
+  join();
+  EXPECT_TRUE(plan_.steps[head()].joints.empty());
 }
 
 }  // namespace

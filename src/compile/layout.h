@@ -27,6 +27,7 @@ struct LaidStep {
   std::vector<ir::ValueId> input_values, output_values;  ///< for names; kNoValue: absent or made
   std::string name;
   double copied_bytes = 0;  ///< copies: bytes moved at the opt shapes
+  int together = 1;         ///< as Step has it
   /// If and Loop: what Step holds under the same names, values being those of the node's bodies.
   std::vector<std::vector<LaidStep>> blocks;
   std::vector<std::vector<LaidValue>> block_inputs, block_outputs;

@@ -22,7 +22,14 @@ class LiveRanges {
 
  private:
   void block(const Block& steps, std::set<int>& touched) {
-    for (const Step& s : steps) step(s, touched);
+    int begin = 0, end = 0;  // of the steps that run at once
+    for (const Step& s : steps) {
+      if (s.together > 1) begin = next_, end = next_ + s.together;
+      const bool alone = next_ >= end;
+      step(s, touched);
+      for (const auto* list : {&s.inputs, &s.outputs})
+        if (!alone) touch(*list, begin, touched), touch(*list, end - 1, touched);
+    }
   }
 
   void step(const Step& s, std::set<int>& touched) {

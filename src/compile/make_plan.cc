@@ -9,6 +9,7 @@
 #include "compile/layout.h"
 #include "compile/live_ranges.h"
 #include "compile/storage.h"
+#include "compile/together.h"
 #include "ir/control_flow.h"
 #include "kernels/kernel.h"
 #include "passes/forms.h"
@@ -42,6 +43,7 @@ class PlanMaker {
     symbols();
     plan_.guards = guards_of(graph_, {});
     buffers();
+    if (gpu_) bring_together(layout_.steps, opt_);
     plan_.steps = make_block(layout_.steps);
     set_live_ranges(plan_);
     return std::move(plan_);
@@ -123,6 +125,7 @@ class PlanMaker {
     Step step;
     step.name = laid.name;
     step.kind = laid.kind;
+    step.together = laid.together;
     if (laid.node.valid()) step.sources = laid.graph->node(laid.node).sources;
     if (laid.kind == LaidStep::Kind::launch) {
       launch(laid, step);

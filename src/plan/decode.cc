@@ -249,6 +249,11 @@ class Decoder {
       step.outputs = read_.list<int>(s->outputs());
       if (step.kind == Step::Kind::launch) step.problem = problem(s->problem());
       read_.each(s->choices(), [&](const fb::Choice* c) { step.choices.push_back(choice(c)); });
+      step.together = s->together();
+      read_.each(s->joints(), [&](const fb::Joint* j) {
+        require(j->code() != nullptr, Code::bad_input, "a joint launch has no code");
+        step.joints.push_back({read_.list<int>(j->choices()), choice(j->code())});
+      });
       step.domain = text(s->domain());
       step.op = text(s->op());
       read_.each(s->attrs(), [&](const fb::Attr* a) { step.attrs.set(text(a->name()), attr(a)); });

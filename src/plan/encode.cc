@@ -202,6 +202,12 @@ class Encoder {
       t.inputs = s.inputs, t.outputs = s.outputs;
       if (s.kind == Step::Kind::launch) t.problem = problem(s.problem);
       for (const KernelChoice& c : s.choices) t.choices.push_back(choice(c));
+      t.together = s.together;
+      for (const JointLaunch& j : s.joints) {
+        auto& joint = add(t.joints);
+        joint.choices.assign(j.choices.begin(), j.choices.end());
+        joint.code = choice(j.code);
+      }
       t.domain = text_(s.domain);
       t.op = text_(s.op);
       for (const auto& [name, value] : s.attrs.all()) t.attrs.push_back(attr(name, value));

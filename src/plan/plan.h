@@ -62,6 +62,12 @@ struct KernelChoice {
   Expr counters = 0;
 };
 
+/// One launch for several steps, where each runs its choice of this index.
+struct JointLaunch {
+  std::vector<int> choices;
+  KernelChoice code;  ///< one launch; its operands are the steps', one step's after the other's
+};
+
 /// Both sides must evaluate to the same number: a plan's guards when a session binds, those of a
 /// block when it runs.
 struct PlanGuard {
@@ -82,6 +88,10 @@ struct Step {
   std::vector<int> outputs;
   Problem problem;                    // launch
   std::vector<KernelChoice> choices;  // launch
+  /// launch, of a GPU plan: so many steps, from this one on, do not depend on each other and may
+  /// run at once; what they use lives through all of them.
+  int together = 1;
+  std::vector<JointLaunch> joints;
   std::vector<std::string> trials;  ///< candidates and their times, for inspect --why; kept in the
                                     ///< record
   std::string domain, op;           // host

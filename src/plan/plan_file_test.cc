@@ -246,6 +246,54 @@ TEST_F(PlanFileTest, OtherFilesAndVersionsAreNamed) {
   EXPECT_EQ(code_, Code::wrong_target);
 }
 
+// Two launches in the branch that one launch can do.
+Plan joint_plan() {
+  Plan p = full_plan();
+  Block& block = p.steps[1].blocks[0];
+  p.modules = {Tensor::of<uint8_t>({4}, {1, 2, 3, 4})};
+  block.push_back(block[0]);
+  block[0].together = 2;
+  JointLaunch joint{{0, 2}, {.when = {}, .kernel = "joint", .tactic = {}}};
+  joint.code.module = 0;
+  joint.code.launches.push_back(
+      {.entry = "joint", .grid = {2 * Expr::symbol("N"), 1, 1}, .threads = 64});
+  block[0].joints = {joint};
+  return p;
+}
+
+TEST_F(PlanFileTest, JointLaunchesComeBack) {
+  const Plan plan = joint_plan();
+  save_plan(path_, plan, "2026-01-01");
+  const PlanFile file = load_plan_file(path_);
+  const Step& head = file.target("cpu")->steps[1].blocks[0][0];
+  EXPECT_EQ(head.together, 2);
+  ASSERT_EQ(head.joints.size(), 1u);
+  EXPECT_EQ(head.joints[0].choices, (std::vector<int>{0, 2}));
+  EXPECT_EQ(head.joints[0].code.launches, plan.steps[1].blocks[0][0].joints[0].code.launches);
+}
+
+TEST(Validate, BrokenJointLaunchesAreRefused) {
+  EXPECT_NO_THROW(validate(joint_plan()));
+  const auto refused = [](const char* expected, void (*edit)(Block&)) {
+    Plan plan = joint_plan();
+    edit(plan.steps[1].blocks[0]);
+    try {
+      validate(plan);
+      ADD_FAILURE() << "accepted: " << expected;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, Code::bad_input);
+      EXPECT_THAT(error.what(), HasSubstr(expected));
+    }
+  };
+  refused("3 steps together of 2", [](Block& b) { b[0].together = 3; });
+  refused("-1 steps together", [](Block& b) { b[0].together = -1; });
+  refused("1 steps together", [](Block& b) { b[0].together = 1; });
+  refused("step 1 of 2 together is no launch", [](Block& b) { b[1].kind = Step::Kind::host; });
+  refused("choice 9 of 3", [](Block& b) { b[0].joints[0].choices[1] = 9; });
+  refused("a joint launch of 1 steps for 2", [](Block& b) { b[0].joints[0].choices = {0}; });
+  refused("module 5 of 1", [](Block& b) { b[0].joints[0].code.module = 5; });
+}
+
 // Each edit breaks one rule; what is written would come from a bug of ours, what is read from
 // anyone.
 LibraryCall& call_of(Plan& plan) {

@@ -178,7 +178,25 @@ class Checker {
         if (s.kind == K::launch || s.kind == K::host)
           require(s.blocks.empty(), Code::bad_input, "only branches and loops have blocks");
         for (const Block& b : s.blocks) block(b, depth + 1);
+        together({steps.data() + (&s - steps.data()), steps.data() + steps.size()});
       });
+  }
+  // Of the first of these steps.
+  void together(std::span<const Step> steps) const {
+    const auto count = static_cast<size_t>(std::max(steps[0].together, 0));
+    require(1 <= count && count <= steps.size() && (count > 1 || steps[0].joints.empty()),
+            Code::bad_input, "{} steps together of {}", steps[0].together, steps.size());
+    for (size_t i = 0; count > 1 && i < count; ++i)
+      require(steps[i].kind == Step::Kind::launch && (i == 0 || steps[i].together == 1),
+              Code::bad_input, "step {} of {} together is no launch, or is with others", i, count);
+    for (const JointLaunch& joint : steps[0].joints) {
+      require(joint.choices.size() == count && joint.code.launches.size() == 1 &&
+                  !joint.code.launches[0].library,
+              Code::bad_input, "a joint launch of {} steps for {}, with {} launches",
+              joint.choices.size(), count, joint.code.launches.size());
+      for (size_t i = 0; i < count; ++i) index(joint.choices[i], steps[i].choices.size(), "choice");
+      device_code(joint.code);
+    }
   }
   void launch(const Step& s) const {
     const Problem& p = s.problem;

@@ -172,14 +172,6 @@ void Binding::bind_step(const StepInfo& info) {
 void Binding::bind_device(const StepInfo& info) {
   BoundStep& out = steps_[info.index];
   out.choice = &program_->choose_device(info, symbols_);
-  out.device.clear();
-  const auto within = [&](const Expr& e, int64_t most, const char* what) {
-    const int64_t value = e.eval(symbols_);
-    require(0 <= value && value <= most, Code::unsupported,
-            "kernel '{}' would need {} {}, at most {} are possible: use a smaller batch or size",
-            printable(out.choice->kernel), value, what, most);
-    return value;
-  };
   for (const auto* list : {&out.problem.inputs, &out.problem.outputs})
     for (const BoundOperand& o : *list) {
       const Span span = span_of(o.dims, o.strides);
@@ -188,21 +180,35 @@ void Binding::bind_device(const StepInfo& info) {
               "smaller batch or size",
               span.last);
     }
-  for (const GpuLaunch& launch : out.choice->launches) {
+  bind_launches(*out.choice, out);
+  constexpr int64_t kMostBytes = int64_t{1} << 40;
+  scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes,
+                                                           "bytes of workspace", *out.choice)));
+  shared_ = std::max(shared_, static_cast<size_t>(4 * within(out.choice->counters, kMostBytes,
+                                                             "counters", *out.choice)));
+  out.version = version_;
+}
+
+int64_t Binding::within(const Expr& e, int64_t most, const char* what,
+                        const KernelChoice& choice) const {
+  const int64_t value = e.eval(symbols_);
+  require(0 <= value && value <= most, Code::unsupported,
+          "kernel '{}' would need {} {}, at most {} are possible: use a smaller batch or size",
+          printable(choice.kernel), value, what, most);
+  return value;
+}
+
+void Binding::bind_launches(const KernelChoice& choice, BoundStep& out) const {
+  out.device.clear();
+  for (const GpuLaunch& launch : choice.launches) {
     DeviceLaunch& bound = out.device.emplace_back();
     for (int axis = 0; axis < 3; ++axis)
       bound.grid[axis] = static_cast<unsigned>(
-          within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks"));
+          within(launch.grid[axis], axis == 0 ? INT32_MAX : UINT16_MAX, "blocks", choice));
     for (const Expr& e : launch.numbers) bound.numbers.push_back(e.eval(symbols_));
     if (!launch.library) continue;
     for (const auto& [name, e] : launch.library->numbers) bound.call[name] = e.eval(symbols_);
   }
-  constexpr int64_t kMostBytes = int64_t{1} << 40;
-  scratch_ = std::max(scratch_, static_cast<size_t>(within(out.choice->workspace_bytes, kMostBytes,
-                                                           "bytes of workspace")));
-  shared_ = std::max(shared_,
-                     static_cast<size_t>(4 * within(out.choice->counters, kMostBytes, "counters")));
-  out.version = version_;
 }
 
 // A kernel goes by the problem's extents, so it is these that must lie inside the buffer.

@@ -98,6 +98,8 @@ class Binding {
   const BoundValue& value(int index);
   const BoundStep& step(const StepInfo& info);
   const BoundStep& bound(int index) const { return steps_.at(index); }
+  /// The launches of a GPU plan's choice at these extents.
+  void bind_launches(const KernelChoice& choice, BoundStep& out) const;
   /// Throws Error(resource) when `extent` is beyond the symbol's bound.
   void set_data(const std::string& symbol, int64_t extent);
   /// Data symbols have no value again: all at the start of a run, those that the step's blocks
@@ -126,6 +128,7 @@ class Binding {
   void bind_value(int index);
   void bind_step(const StepInfo& info);
   void bind_device(const StepInfo& info);
+  int64_t within(const Expr& e, int64_t most, const char* what, const KernelChoice& choice) const;
   void check_operand(const Operand& operand, const BoundOperand& bound, int value,
                      const StepInfo& info);
 

@@ -254,20 +254,52 @@ bool Executor::in_segment(int index) const {
 
 void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t last) {
   const nvtx::Range range(segment_name(steps, first, last));
+  // Calls action(position) for the steps, each of which returns how many it was for.
   const auto each = [&](const auto& action) {
-    for (size_t i = first; i < last; ++i) {
+    for (size_t i = first; i < last;) {
       const StepInfo& info = program_.steps()[steps[i]];
       with_context(fmt::format("step '{}'", printable(info.step->name)),
-                   [&] { action(info, i > first); });
+                   [&] { i += action(i, info); });
     }
   };
-  const auto prepare = [&](const StepInfo& info, bool) {
+  const auto prepare = [&](size_t, const StepInfo& info) -> size_t {
     if (const BoundStep& bound = current_->step(info); !bound.empty)
       device_->prepare(bound, *bound.choice);
+    return 1;
+  };
+  const auto launch = [&](size_t i, const StepInfo& info) -> size_t {
+    if (const size_t count = launch_together(steps, i, last, i > first); count > 0) return count;
+    launch_on_device(info, i > first);
+    return 1;
   };
   device_->segment(
-      *current_, steps[first], [&] { each(prepare); },
-      [&] { each([&](const StepInfo& info, bool overlap) { launch_on_device(info, overlap); }); });
+      *current_, steps[first], [&] { each(prepare); }, [&] { each(launch); });
+}
+
+// How many steps from the first on one launch has done, where there is one for the choices that
+// they run; 0: none.
+size_t Executor::launch_together(const std::vector<int>& steps, size_t first, size_t last,
+                                 bool overlap) {
+  const Step& head = *program_.steps()[steps[first]].step;
+  const auto count = static_cast<size_t>(head.together);
+  if (head.joints.empty() || first + count > last) return 0;
+  std::vector<int> choices;
+  device_args_.clear();
+  for (size_t i = first; i < first + count; ++i) {
+    const StepInfo& info = program_.steps()[steps[i]];
+    const BoundStep& bound = current_->step(info);
+    if (bound.empty) return 0;
+    choices.push_back(static_cast<int>(bound.choice - info.step->choices.data()));
+    for (const auto* list : {&info.step->inputs, &info.step->outputs})
+      for (const int v : *list) device_args_.push_back(address(v));
+  }
+  const auto joint = std::find_if(head.joints.begin(), head.joints.end(),
+                                  [&](const JointLaunch& j) { return j.choices == choices; });
+  if (joint == head.joints.end()) return 0;
+  BoundStep bound;
+  current_->bind_launches(joint->code, bound);
+  device_->launch(bound, joint->code, device_args_, overlap);
+  return count;
 }
 
 void Executor::launch_on_device(const StepInfo& info, bool overlap) {

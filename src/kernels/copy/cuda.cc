@@ -24,12 +24,13 @@ GpuCode generate(const Problem& p, const Tactic&, const GpuMachine&) {
   const std::string value =
       x.dtype == out.dtype ? "a.in0[from]"
                            : fmt::format("vt_to<{}>(vt_float(a.in0[from]))", c_type(out.dtype));
-  text.entry("copy", kThreads,
-             fmt::format("  vt_trigger();\n  const int item = blockIdx.x * {} + threadIdx.x;\n  if "
-                         "(item >= {}) return;\n"
-                         "  const int from = {}, to = {};\n  vt_wait();\n  a.out0[to] = {};\n",
-                         kThreads, text.number(count), text.offset(x, 0, x.dims.size(), "item"),
-                         text.offset(out, 0, out.dims.size(), "item"), value));
+  text.entry(
+      "copy", kThreads,
+      fmt::format("  vt_trigger();\n  const int item = vt_block(a) * {} + threadIdx.x;\n  if "
+                  "(item >= {}) return;\n"
+                  "  const int from = {}, to = {};\n  vt_wait();\n  a.out0[to] = {};\n",
+                  kThreads, text.number(count), text.offset(x, 0, x.dims.size(), "item"),
+                  text.offset(out, 0, out.dims.size(), "item"), value));
   return text.finish(
       {{.entry = "copy", .grid = {ceildiv(count, kThreads), 1, 1}, .threads = kThreads}});
 }

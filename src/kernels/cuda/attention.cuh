@@ -33,7 +33,7 @@ template <class Cfg> struct Attention {
     extern __shared__ __align__(128) char memory[];
     const u32 q_at = vt_shared(memory), kv_at = q_at + kBytesQ;
     vt_trigger();
-    const int tiles = (queries + kQueries - 1) / kQueries, batch = (int)blockIdx.x / tiles, q0 = ((int)blockIdx.x - batch * tiles) * kQueries;
+    const int tiles = (queries + kQueries - 1) / kQueries, batch = vt_block(a) / tiles, q0 = (vt_block(a) - batch * tiles) * kQueries;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wq = warp % Cfg::WQ, wk = warp / Cfg::WQ;
     const int steps = (keys + kKeys - 1) / kKeys;
     vt_wait();

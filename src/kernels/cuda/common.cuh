@@ -9,6 +9,13 @@ struct bf16 { u16 bits; };
 template <typename T> struct vt_is_float { static constexpr bool value = false; };
 template <> struct vt_is_float<float> { static constexpr bool value = true; };
 
+// --- entries; a joint launch defines these three anew (kernels/cuda/joint.h)
+#define VT_ENTRY(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
+#define VT_FIRST_PARAMETER
+#define VT_FIRST 0
+// Number of the block among those of its kernel, along x.
+#define vt_block(a) ((int)blockIdx.x - (a).first_block)
+
 // --- order of launches (programmatic dependent launch); without it these do nothing
 __device__ __forceinline__ void vt_wait() {
 #if __CUDA_ARCH__ >= 900
@@ -155,7 +162,26 @@ __device__ __forceinline__ float vt_gelu_tanh(float a) {
 }
 __device__ __forceinline__ float vt_leaky_relu(float a, float slope) { return a >= 0 ? a : slope * a; }
 
-// --- for results that are rounded to 16 bits
+// 2^x to 2 ulp; results below the least normal number become zero.
+__device__ __forceinline__ float vt_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// --- for results that are rounded to 16 bits: errors of a few units of float32, without the branches that
+// division and exp need for the last one. Where many elements are unrolled, their instructions count: a launch
+// runs its code from a cold cache.
+__device__ __forceinline__ float vt_sigmoid_half(float a) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0f + vt_exp2(a * -1.4426950408889634f)));
+  return y;
+}
+__device__ __forceinline__ float vt_swish_half(float a, float scale) { return a * vt_sigmoid_half(scale * a); }
+// 1 + tanh(u) = 2 sigmoid(2 u).
+__device__ __forceinline__ float vt_gelu_tanh_half(float a) {
+  return a * vt_sigmoid_half(1.5957691216057308f * (a + 0.044715f * a * a * a));
+}
 // gelu with Phi(x) = 0.5 + x P(x^2), fitted for |x| <= 4.4 (error of Phi at most 1.4e-5, a twentieth of a
 // float16's rounding), 0 or 1 beyond.
 __device__ __forceinline__ float vt_gelu_half(float x) {

@@ -224,7 +224,7 @@ template <class Cfg> struct Gemm {
     extern __shared__ __align__(1024) char memory[];
     const u32 shared = vt_shared(memory);
     vt_trigger();
-    const int split = Cfg::SPLIT > 1 ? (int)blockIdx.x % Cfg::SPLIT : 0, tile = (int)blockIdx.x / Cfg::SPLIT;
+    const int split = Cfg::SPLIT > 1 ? vt_block(a) % Cfg::SPLIT : 0, tile = vt_block(a) / Cfg::SPLIT;
     constexpr int kTilesN = (Cfg::N + BN - 1) / BN, kSteps = (Cfg::K + BK - 1) / BK;
     const int n0 = tile % kTilesN * BN, tiles_m = (rows + BM - 1) / BM;
     const int batch = Cfg::CONSTANT ? 0 : tile / kTilesN / tiles_m, first_row = batch * rows;

@@ -82,12 +82,6 @@ __device__ __forceinline__ float4 vt_load_cluster(u32 address, u32 rank) {
 }
 
 __device__ __forceinline__ float vt_infinity() { return __uint_as_float(0x7f800000u); }
-// 2^x to 2 ulp; results below the least normal number become zero.
-__device__ __forceinline__ float vt_exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // The larger, NaN if either is.
 __device__ __forceinline__ float vt_max_exact(float a, float b) {

@@ -158,7 +158,8 @@ void add_gemm(SourceText& text, const Problem& problem, const GemmTile& tile, co
   if (tile.wide) text.add(wide_text(s.dtype, tile.bn / tile.wn));
   text.add(std::string(device_header("gemm_mma.cuh")));
   text.add(fmt::format(
-      "struct Cfg {{\n  typedef {} T;\n  typedef {} TA;\n  typedef ::Rows Rows;\n  typedef ::Cols "
+      "typedef Rows GemmRows;\ntypedef Cols GemmCols;\nstruct Cfg {{\n  typedef {} T;\n  typedef "
+      "{} TA;\n  typedef GemmRows Rows;\n  typedef GemmCols "
       "Cols;\n"
       "  static constexpr int BM = {}, BN = {}, BK = {}, WM = {}, WN = {}, STAGES = {}, SPLIT = "
       "{}, VA = {}, VB = {},\n"

@@ -172,9 +172,13 @@ std::string program_text(const PointwiseProgram& program, const std::string& pre
         value = imm;
         break;
       case Pointwise::gelu:
-        value = fmt::format("vt_gelu{}({})", narrow ? "_half" : "", a);
+      case Pointwise::gelu_tanh:
+      case Pointwise::sigmoid:
+        value = fmt::format("vt_{}{}({})", name_of(in.op), narrow ? "_half" : "", a);
         break;
       case Pointwise::swish:
+        value = fmt::format("vt_swish{}({}, {})", narrow ? "_half" : "", a, imm);
+        break;
       case Pointwise::leaky_relu:
         value = fmt::format("vt_{}({}, {})", name_of(in.op), a, imm);
         break;
@@ -274,9 +278,8 @@ void SourceText::entry(const std::string& name, int threads, const std::string& 
       blocks_per_sm > 0 ? fmt::format("{}, {}", threads, blocks_per_sm) : std::to_string(threads);
   // The numbers are known when the source is finished: NUMBERS and MEMBERS are macros by then.
   entries_ += fmt::format(
-      "extern \"C\" __global__ void __launch_bounds__({}) {}({}char* workspace, int* counters "
-      "VT_NUMBERS) {{\n"
-      "  const Args a{{{}workspace, counters VT_MEMBERS}};\n{}}}\n",
+      "VT_ENTRY({}) {}({}char* workspace, int* counters VT_NUMBERS VT_FIRST_PARAMETER) {{\n"
+      "  const Args a{{{}workspace, counters VT_MEMBERS, VT_FIRST}};\n{}}}\n",
       bounds, name, parameters, members, body);
 }
 
@@ -284,6 +287,7 @@ GpuCode SourceText::finish(std::vector<GpuLaunch> launches, Expr workspace_bytes
   GpuCode code;
   code.source = std::string(device_header("common.cuh"));
   for (const std::string& name : includes_) code.source += device_header(name);
+  code.source += kOwnPart;
   code.source += "struct Args {\n";
   const auto operands = [&](const std::vector<Operand>& list, const char* prefix,
                             const char* qualifier) {
@@ -300,7 +304,8 @@ GpuCode SourceText::finish(std::vector<GpuLaunch> launches, Expr workspace_bytes
     members += fmt::format(", (int)n{}", i);
   }
   code.source +=
-      fmt::format("}};\n#define VT_NUMBERS {}\n#define VT_MEMBERS {}\n", parameters, members);
+      fmt::format("  int first_block;\n}};\n#define VT_NUMBERS {}\n#define VT_MEMBERS {}\n",
+                  parameters, members);
   code.source += body_ + entries_;
   for (GpuLaunch& launch : launches) launch.numbers = numbers_;
   code.launches = std::move(launches);

@@ -26,6 +26,9 @@ int vector_width(const Problem& problem, bool output, size_t index, int most_byt
 /// along its columns.
 int tail_width(const Problem& problem, int most_bytes = 16);
 
+/// Where a source's own part begins, after the device headers.
+constexpr std::string_view kOwnPart = "// --- kernel\n";
+
 /// Text of one source. Kernels write device functions that take `const Args& a`, whose members are
 /// in0.., out0.. (typed pointers), workspace (char*), counters (int*) and the launch numbers.
 class SourceText {

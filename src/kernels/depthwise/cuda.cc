@@ -59,7 +59,7 @@ GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine&) {
   constexpr int kThreads = 128;
   const int64_t span = (strip - 1) * sw + (kw - 1) * dw + 1;  // columns of x under a strip
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int item = blockIdx.x * {0} + threadIdx.x;\n  if (item >= {1}) "
+      "  vt_trigger();\n  const int item = vt_block(a) * {0} + threadIdx.x;\n  if (item >= {1}) "
       "return;\n"
       "  const int c = item % {2} * {3}, place = item / {2}, px = place % {4} * {5}, rest = place "
       "/ {4}, py = rest % {6}, image = rest / {6};\n"

@@ -98,7 +98,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   text.entry(
       "depthwise", threads,
       fmt::format(R"(  vt_trigger();
-  const int item = blockIdx.x * {0} + threadIdx.x;
+  const int item = vt_block(a) * {0} + threadIdx.x;
   if (item >= {1}) return;
   const int col = item % G * V, tile = item / G, across = tile % {2} * TX, rest = tile / {2};
   const int down = rest % {3} * TY, image = rest / {3};

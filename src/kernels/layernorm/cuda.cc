@@ -47,7 +47,7 @@ GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine&) {
   const int scale = p.integer("has_scale", 0) ? 1 : 0,
             bias = p.integer("has_bias", 0) ? 1 + scale : 0;
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int row = blockIdx.x * {0} + threadIdx.x / 32, lane = threadIdx.x "
+      "  vt_trigger();\n  const int row = vt_block(a) * {0} + threadIdx.x / 32, lane = threadIdx.x "
       "% 32;\n  if (row >= {1}) return;\n"
       "  float x[{2}][{3}];\n  const {4}* from = a.in0 + {5};\n  vt_wait();\n  float sum = 0;\n"
       "#pragma unroll\n  for (int i = 0; i < {2}; ++i) {{\n    const int col = (i * 32 + lane) * "

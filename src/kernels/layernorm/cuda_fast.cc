@@ -82,7 +82,7 @@ template <typename T> __device__ __forceinline__ void load_some(const T* from, i
 }
 )");
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int row = blockIdx.x * {} + threadIdx.x / L, lane = threadIdx.x % "
+      "  vt_trigger();\n  const int row = vt_block(a) * {} + threadIdx.x / L, lane = threadIdx.x % "
       "L;\n",
       rows_per_block);
   // Scale and bias are packed with no padding and 16-byte bases, so that they are read like x,

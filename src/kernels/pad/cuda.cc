@@ -28,7 +28,7 @@ GpuCode generate(const Problem& p, const Tactic&, const GpuMachine&) {
   constexpr int kThreads = 256;
   const Expr count = element_count(out.dims);
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int item = blockIdx.x * {} + threadIdx.x;\n  if (item >= {}) "
+      "  vt_trigger();\n  const int item = vt_block(a) * {} + threadIdx.x;\n  if (item >= {}) "
       "return;\n"
       "  const int to = {};\n  int rest = item, from = 0;\n  bool inside = true;\n",
       kThreads, text.number(count), text.offset(out, 0, out.dims.size(), "item"));

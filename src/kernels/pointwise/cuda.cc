@@ -31,7 +31,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   const std::string base = fmt::format("a.in0 + {}", text.row_offset(x, "row"));
   const std::string stride = text.number(x.strides.back());
   std::string body = fmt::format(
-      "  vt_trigger();\n  const int item = blockIdx.x * {} + threadIdx.x;\n  if (item >= {}) "
+      "  vt_trigger();\n  const int item = vt_block(a) * {} + threadIdx.x;\n  if (item >= {}) "
       "return;\n"
       "  const int row = item / {}, col = item % {} * {};\n  vt_wait();\n  float x[{}];\n",
       threads, text.number(items), text.number(chunks), text.number(chunks), width, width);

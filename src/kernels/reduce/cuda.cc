@@ -55,21 +55,21 @@ GpuCode generate(const Problem& p, const Tactic&, const GpuMachine&) {
   const bool extreme = op == ReduceOp::max || op == ReduceOp::min;
   constexpr int kWarps = 4;
   text.entry("reduce", 32 * kWarps,
-             fmt::format("  vt_trigger();\n  const int item = blockIdx.x * {0} + threadIdx.x / 32, "
-                         "lane = threadIdx.x % 32;\n  if (item >= {1}) return;\n"
-                         "  const {2}* from = a.in0 + {3};\n  vt_wait();\n  double acc = {4};\n"
-                         "  for (int i = lane; i < {5}; i += 32) {{\n    const double v = "
-                         "vt_float(from[{6}]);\n    acc = {7};\n  }}\n"
-                         "  for (int i = 16; i > 0; i /= 2) {{\n    const double other = "
-                         "__shfl_xor_sync(0xffffffffu, acc, i);\n    acc = {8};\n  }}\n"
-                         "  float y[1] = {{(float)({9})}};\n  if (lane == 0) vt_finish<Tail>(a, "
-                         "item / {10}, item % {10}, {10}, y);\n",
-                         kWarps, text.number(results), c_type(x.dtype),
-                         text.offset(kept, 0, x.dims.size(), "item"), start, n,
-                         text.offset(terms, 0, x.dims.size(), "i"),
-                         extreme ? fmt::format("acc != acc ? acc : ({})", step) : step,
-                         extreme ? fmt::format("other != other ? other : ({})", merge) : merge, end,
-                         cols));
+             fmt::format(
+                 "  vt_trigger();\n  const int item = vt_block(a) * {0} + threadIdx.x / 32, "
+                 "lane = threadIdx.x % 32;\n  if (item >= {1}) return;\n"
+                 "  const {2}* from = a.in0 + {3};\n  vt_wait();\n  double acc = {4};\n"
+                 "  for (int i = lane; i < {5}; i += 32) {{\n    const double v = "
+                 "vt_float(from[{6}]);\n    acc = {7};\n  }}\n"
+                 "  for (int i = 16; i > 0; i /= 2) {{\n    const double other = "
+                 "__shfl_xor_sync(0xffffffffu, acc, i);\n    acc = {8};\n  }}\n"
+                 "  float y[1] = {{(float)({9})}};\n  if (lane == 0) vt_finish<Tail>(a, "
+                 "item / {10}, item % {10}, {10}, y);\n",
+                 kWarps, text.number(results), c_type(x.dtype),
+                 text.offset(kept, 0, x.dims.size(), "item"), start, n,
+                 text.offset(terms, 0, x.dims.size(), "i"),
+                 extreme ? fmt::format("acc != acc ? acc : ({})", step) : step,
+                 extreme ? fmt::format("other != other ? other : ({})", merge) : merge, end, cols));
   return text.finish(
       {{.entry = "reduce", .grid = {ceildiv(results, kWarps), 1, 1}, .threads = 32 * kWarps}});
 }

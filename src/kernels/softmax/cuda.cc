@@ -25,7 +25,7 @@ GpuCode generate(const Problem& p, const Tactic&, const GpuMachine&) {
   text.entry(
       "softmax", 32 * kWarps,
       fmt::format(
-          "  vt_trigger();\n  const int row = blockIdx.x * {0} + threadIdx.x / 32, lane = "
+          "  vt_trigger();\n  const int row = vt_block(a) * {0} + threadIdx.x / 32, lane = "
           "threadIdx.x % 32;\n  if (row >= {1}) return;\n"
           "  const {2}* from = a.in0 + {3};\n  vt_wait();\n"
           "  float most = __uint_as_float(0xff800000u), sum = 0;\n"
