@@ -54,7 +54,8 @@ class SourceText {
   /// columns of the output, results stored; finish_some for several pieces at once. V is a power of
   /// two up to `width`, which tail_width() allows; col is a multiple of it.
   void tail(int width);
-  /// Adds an entry; `body` sees `a`.
+  /// Adds an entry; `body` sees `a`. It counts its blocks along x by vt_block(a), so that they can
+  /// be a part of a joint launch (joint.h).
   void entry(const std::string& name, int threads, const std::string& body, int blocks_per_sm = 0);
 
   /// The source, and launches that carry the numbers collected.
