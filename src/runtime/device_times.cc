@@ -68,8 +68,19 @@ Executor::ChainTimes Executor::time_chain(int rounds) {
   out.steps = timed_root();
   const size_t count = out.steps.size();
   device_->reserve_stamps(2);
+  // Inside a joint launch there is nothing to stamp: its first step gets all of its time.
+  std::vector<size_t> stamped_at(count + 1);
+  for (size_t i = 0; i < count;) {
+    const JointLaunch* joint = joint_of(out.steps, i, count);
+    const size_t end = i + (joint ? joint->choices.size() : 1);
+    stamped_at[i] = i;
+    std::fill(stamped_at.begin() + static_cast<ptrdiff_t>(i) + 1,
+              stamped_at.begin() + static_cast<ptrdiff_t>(end) + 1, end);
+    i = end;
+  }
   // The whole chain, stamped before step `from` and before step `to`.
-  const auto record = [&](size_t from, size_t to) {
+  const auto record = [&](size_t first, size_t second) {
+    const size_t from = stamped_at[first], to = stamped_at[second];
     return device_->record([&] {
       bool stamped = true;
       const auto stamp = [&](size_t i) {
@@ -77,9 +88,9 @@ Executor::ChainTimes Executor::time_chain(int rounds) {
         if (i == to) device_->stamp(1);
         stamped |= i == from || i == to;
       };
-      for (size_t i = 0; i < count; ++i) {
+      for (size_t i = 0; i < count;) {
         stamp(i);
-        launch_on_device(program_.steps()[out.steps[i]], !std::exchange(stamped, false));
+        i += launch_some(out.steps, i, count, !std::exchange(stamped, false));
       }
       stamp(count);
     });

@@ -267,39 +267,49 @@ void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t l
       device_->prepare(bound, *bound.choice);
     return 1;
   };
-  const auto launch = [&](size_t i, const StepInfo& info) -> size_t {
-    if (const size_t count = launch_together(steps, i, last, i > first); count > 0) return count;
-    launch_on_device(info, i > first);
-    return 1;
+  const auto launch = [&](size_t i, const StepInfo&) -> size_t {
+    return launch_some(steps, i, last, i > first);
   };
   device_->segment(
       *current_, steps[first], [&] { each(prepare); }, [&] { each(launch); });
 }
 
-// How many steps from the first on one launch has done, where there is one for the choices that
-// they run; 0: none.
-size_t Executor::launch_together(const std::vector<int>& steps, size_t first, size_t last,
-                                 bool overlap) {
+// The launch that does the steps from the first on at once, where there is one for the choices that
+// they run.
+const JointLaunch* Executor::joint_of(const std::vector<int>& steps, size_t first, size_t last) {
   const Step& head = *program_.steps()[steps[first]].step;
   const auto count = static_cast<size_t>(head.together);
-  if (head.joints.empty() || first + count > last) return 0;
+  if (head.joints.empty() || first + count > last) return nullptr;
   std::vector<int> choices;
-  device_args_.clear();
   for (size_t i = first; i < first + count; ++i) {
     const StepInfo& info = program_.steps()[steps[i]];
     const BoundStep& bound = current_->step(info);
-    if (bound.empty) return 0;
+    if (bound.empty) return nullptr;
     choices.push_back(static_cast<int>(bound.choice - info.step->choices.data()));
-    for (const auto* list : {&info.step->inputs, &info.step->outputs})
-      for (const int v : *list) device_args_.push_back(address(v));
   }
   const auto joint = std::find_if(head.joints.begin(), head.joints.end(),
                                   [&](const JointLaunch& j) { return j.choices == choices; });
-  if (joint == head.joints.end()) return 0;
+  return joint == head.joints.end() ? nullptr : &*joint;
+}
+
+// The first step, or all that one launch does with it; returns how many.
+size_t Executor::launch_some(const std::vector<int>& steps, size_t first, size_t last,
+                             bool overlap) {
+  const JointLaunch* joint = joint_of(steps, first, last);
+  if (!joint) {
+    launch_on_device(program_.steps()[steps[first]], overlap);
+    return 1;
+  }
+  device_args_.clear();
+  for (size_t i = first; i < first + joint->choices.size(); ++i) {
+    const Step& step = *program_.steps()[steps[i]].step;
+    for (const auto* list : {&step.inputs, &step.outputs})
+      for (const int v : *list) device_args_.push_back(address(v));
+  }
   BoundStep bound;
   current_->bind_launches(joint->code, bound);
   device_->launch(bound, joint->code, device_args_, overlap);
-  return count;
+  return joint->choices.size();
 }
 
 void Executor::launch_on_device(const StepInfo& info, bool overlap) {

@@ -169,7 +169,8 @@ class Executor {
                      const RunHooks& hooks);
   std::string segment_name(const std::vector<int>& steps, size_t first, size_t last) const;
   const std::vector<int>& timed_root() const;
-  size_t launch_together(const std::vector<int>& steps, size_t first, size_t last, bool overlap);
+  const JointLaunch* joint_of(const std::vector<int>& steps, size_t first, size_t last);
+  size_t launch_some(const std::vector<int>& steps, size_t first, size_t last, bool overlap);
   void launch_on_device(const StepInfo& info, bool overlap);
   void run_step(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
   void run_launch(const StepInfo& info, const RunHooks& hooks, cpu::Lease& lease);
