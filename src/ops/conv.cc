@@ -7,9 +7,10 @@
 
 namespace vitrail {
 
-std::vector<WindowAxis> infer_conv(InferContext& ctx, size_t w) {
+Shape kernel_of(InferContext& ctx, size_t w) {
   const ValueInfo &x = ctx.in(0), &weight = ctx.in(w);
-  const Shape in = spatial_of(x, "the input"), kernel = spatial_of(weight, "the weight");
+  const Shape in = spatial_of(x, "the input");
+  Shape kernel = spatial_of(weight, "the weight");
   require(in.size() == kernel.size(), Code::bad_input,
           "input {} and weight {} have different ranks", to_string(x.shape),
           to_string(weight.shape));
@@ -22,13 +23,32 @@ std::vector<WindowAxis> infer_conv(InferContext& ctx, size_t w) {
   for (const Expr& k : kernel)
     require(k.bounds(ctx.ranges).high >= 1, Code::bad_input, "the weight {} has an empty kernel",
             to_string(weight.shape));
+  return kernel;
+}
+
+int64_t groups_of(const InferContext& ctx, const Expr& channels, const char* what) {
   const int64_t group = ctx.attrs.integer("group", 1);
   require(group >= 1, Code::bad_input, "group is {}, expected at least 1", group);
+  if (channels.is_constant())
+    require(channels.constant() % group == 0, Code::bad_input, "{} {} do not divide into {} groups",
+            channels.constant(), what, group);
+  return group;
+}
+
+void check_bias(InferContext& ctx, const Expr& channels) {
+  if (!ctx.has(2)) return;
+  require_type_of_first(ctx, 2);
+  require(ctx.in(2).rank() == 1, Code::bad_input, "the bias has shape {}, expected a list",
+          to_string(ctx.in(2).shape));
+  unify(ctx, ctx.in(2).shape[0], channels, "length of the bias and number of output channels");
+}
+
+std::vector<WindowAxis> infer_conv(InferContext& ctx, size_t w) {
+  const ValueInfo &x = ctx.in(0), &weight = ctx.in(w);
+  const Shape kernel = kernel_of(ctx, w), in = spatial_of(x, "the input");
+  const int64_t group = groups_of(ctx, weight.shape[0], "output channels");
   unify(ctx, x.shape[1], weight.shape[1] * Expr(group),
         "channels of the input and of the weight times group");
-  if (weight.shape[0].is_constant())
-    require(weight.shape[0].constant() % group == 0, Code::bad_input,
-            "{} output channels do not divide into {} groups", weight.shape[0].constant(), group);
   auto axes = windows_of(ctx, in, kernel);
   ctx.out().shape = {x.shape[0], weight.shape[0]};
   for (const WindowAxis& a : axes) ctx.out().shape.push_back(a.out);
@@ -55,12 +75,7 @@ void infer(InferContext& ctx) {
   require_type_of_first(ctx, 1);
   infer_conv(ctx);
   ctx.out().dtype = ctx.in(0).dtype;
-  if (!ctx.has(2)) return;
-  require_type_of_first(ctx, 2);
-  require(ctx.in(2).rank() == 1, Code::bad_input, "the bias has shape {}, expected a list",
-          to_string(ctx.in(2).shape));
-  unify(ctx, ctx.in(2).shape[0], ctx.in(1).shape[0],
-        "length of the bias and number of output channels");
+  check_bias(ctx, ctx.in(1).shape[0]);
 }
 void reference(RunContext& ctx) {
   const ConvShape s = conv_shape(ctx);

@@ -17,6 +17,14 @@ struct ConvShape {
   int64_t taps() const { return windows[0].kernel * windows[1].kernel * windows[2].kernel; }
 };
 
+// What the rules of Conv and ConvTranspose have in common.
+/// Spatial extents of the weight (input `w`), checked against the input's and kernel_shape.
+Shape kernel_of(InferContext& ctx, size_t w);
+/// The attribute group, which must divide `channels` ("output channels") as far as they are known.
+int64_t groups_of(const InferContext& ctx, const Expr& channels, const char* what);
+/// Checks the bias (input 2), where there is one.
+void check_bias(InferContext& ctx, const Expr& channels);
+
 /// Shape rule of x [N, C, ...] and w [M, C/group, ...] (inputs 0 and `w`); returns the windows.
 std::vector<WindowAxis> infer_conv(InferContext& ctx, size_t w = 1);
 ConvShape conv_shape(const RunContext& ctx, size_t w = 1);

@@ -10,20 +10,9 @@ namespace {
 // The windows are those of the convolution from the output back to the input; `extents` gets the
 // spatial extents of the output.
 std::vector<WindowAxis> infer_windows(InferContext& ctx, Shape& extents) {
-  const ValueInfo &x = ctx.in(0), &weight = ctx.in(1);
-  const Shape in = spatial_of(x, "the input"), kernel = spatial_of(weight, "the weight");
+  const ValueInfo& x = ctx.in(0);
+  const Shape in = spatial_of(x, "the input"), kernel = kernel_of(ctx, 1);
   const size_t n = in.size();
-  require(n == kernel.size(), Code::bad_input, "input {} and weight {} have different ranks",
-          to_string(x.shape), to_string(weight.shape));
-  require(n <= 3, Code::unsupported, "{} spatial axes; up to 3 are supported", n);
-  if (ctx.attrs.has("kernel_shape")) {
-    const auto declared = kernel_shape_of(ctx, n);
-    for (size_t i = 0; i < n; ++i)
-      unify(ctx, kernel[i], declared[i], "extent of the weight and kernel_shape");
-  }
-  for (const Expr& k : kernel)
-    require(k.bounds(ctx.ranges).high >= 1, Code::bad_input, "the weight {} has an empty kernel",
-            to_string(weight.shape));
   const auto extra = ctx.attrs.integers("output_padding", std::vector<int64_t>(n, 0));
   require(extra.size() == n, Code::bad_input, "output_padding {}: expected {} numbers",
           to_string(extra), n);
@@ -62,21 +51,13 @@ void infer(InferContext& ctx) {
   const ValueInfo &x = ctx.in(0), &weight = ctx.in(1);
   Shape extents;
   infer_windows(ctx, extents);
-  const int64_t group = ctx.attrs.integer("group", 1);
-  require(group >= 1, Code::bad_input, "group is {}, expected at least 1", group);
+  const int64_t group = groups_of(ctx, x.shape[1], "channels");
   unify(ctx, x.shape[1], weight.shape[0], "channels of the input and of the weight");
-  if (x.shape[1].is_constant())
-    require(x.shape[1].constant() % group == 0, Code::bad_input,
-            "{} channels do not divide into {} groups", x.shape[1].constant(), group);
   const Expr channels = weight.shape[1] * Expr(group);
   ctx.out().dtype = x.dtype;
   ctx.out().shape = {x.shape[0], channels};
   ctx.out().shape.insert(ctx.out().shape.end(), extents.begin(), extents.end());
-  if (!ctx.has(2)) return;
-  require_type_of_first(ctx, 2);
-  require(ctx.in(2).rank() == 1, Code::bad_input, "the bias has shape {}, expected a list",
-          to_string(ctx.in(2).shape));
-  unify(ctx, ctx.in(2).shape[0], channels, "length of the bias and number of output channels");
+  check_bias(ctx, channels);
 }
 
 void reference(RunContext& ctx) {
