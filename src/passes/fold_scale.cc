@@ -20,6 +20,8 @@ size_t fold_scale(ir::Graph& graph) {
     if ((!node.is("Conv") && !node.is("MatMul")) ||
         graph.value(node.outputs[0]).dtype != DType::f32)
       continue;
+    const ir::Node* scale = graph.producer(node.inputs[0]);
+    if (!scale || !scale->is("Mul")) continue;  // readers are found anew only where they are asked
     const Matcher match(graph);
     const ir::Value& weight = graph.value(node.inputs[1]);
     const ir::Node* mul = match.from(node.inputs[0], "Mul");

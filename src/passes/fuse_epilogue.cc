@@ -24,6 +24,9 @@ bool is_pointwise(const ir::Graph& graph, const ir::Node& node) {
 
 size_t fuse_epilogue(ir::Graph& graph) {
   size_t changes = 0;
+  // Made once: a reader that has gone into a fusion since then is dead, and no more pointwise than
+  // the fusion is.
+  std::optional<Matcher> match(graph);
   for (ir::NodeId anchor : graph.topological_order()) {
     if (!graph.node(anchor).alive) continue;
     const ir::Node& node = graph.node(anchor);
@@ -36,13 +39,13 @@ size_t fuse_epilogue(ir::Graph& graph) {
       if (!single || std::string_view(single) == "pointwise") continue;
       family = single;
     }
-    const Matcher match(graph);
     std::vector<ir::NodeId> members = {anchor};
     ir::ValueId at = graph.node(anchor).outputs[0];
     const Shape shape = graph.value(at).shape;
     for (;;) {
-      const ir::NodeId reader = match.only_reader(at);
-      if (!reader.valid() || !is_pointwise(graph, graph.node(reader))) break;
+      const ir::NodeId reader = match->only_reader(at);
+      if (!reader.valid() || !graph.node(reader).alive || !is_pointwise(graph, graph.node(reader)))
+        break;
       const ir::Node& next = graph.node(reader);
       if (graph.value(next.outputs[0]).shape != shape) break;
       if (std::count(next.inputs.begin(), next.inputs.end(), at) != 1) break;
@@ -59,6 +62,7 @@ size_t fuse_epilogue(ir::Graph& graph) {
       for (uint32_t i = static_cast<uint32_t>(slots); i < graph.node_slots(); ++i)
         members.push_back({i});
       ir::outline(graph, members, family, name);
+      match.emplace(graph);
     } else {
       ir::outline(graph, members, family);
     }

@@ -15,7 +15,7 @@ namespace {
 
 struct Pattern {
   ir::Graph& graph;
-  Matcher match;
+  const Matcher& match;
 
   // v = ReduceMean(x, last axis, keepdims): x, or nothing.
   ir::ValueId mean_of(ir::ValueId v) const {

@@ -15,6 +15,7 @@ size_t fuse_pointwise(ir::Graph& graph) {
   constexpr size_t kMost = 24;  // registers of one program stay in the cache tile
   size_t changes = 0;
   const auto order = graph.topological_order();
+  const Matcher match(graph);  // what went into a fusion since then counts as another reader
   for (size_t i = order.size(); i-- > 0;) {
     const ir::NodeId last = order[i];
     if (!graph.node(last).alive) continue;
@@ -25,7 +26,6 @@ size_t fuse_pointwise(ir::Graph& graph) {
       return family && std::string_view(family) == "pointwise";
     };
     if (!takes(last)) continue;
-    const Matcher match(graph);
     const Shape shape = graph.value(graph.node(last).outputs[0]).shape;
     std::vector<ir::NodeId> members = {last};
     for (size_t m = 0; m < members.size() && members.size() < kMost; ++m)
