@@ -36,35 +36,12 @@ void between(const Bindings& a, const Bindings& b, std::vector<TunedPoint>& out)
   between(mid.at, b, out);
 }
 
-}  // namespace
-
-std::vector<TunedPoint> tuned_points(const Plan& plan) {
-  Bindings min, opt, max;
-  std::vector<Bindings> others;  // opts of further sets of ranges
-  for (const PlanSymbol& s : plan.symbols) {
-    if (s.kind != PlanSymbol::Kind::input) continue;
-    min[s.name] = s.min;
-    opt[s.name] = s.opt;
-    max[s.name] = s.max;
-    others.resize(s.profiles.size());
-    for (size_t p = 0; p < s.profiles.size(); ++p) others[p][s.name] = s.profiles[p].opt;
-  }
-  const auto below = [](const Bindings& a, const Bindings& b) {
-    return a != b && std::all_of(a.begin(), a.end(), [&](const auto& entry) {
-             return entry.second <= b.at(entry.first);
-           });
-  };
+// One set of ranges: the line from min over opt to max, `set` as its number.
+void add_line(const Bindings& min, const Bindings& opt, const Bindings& max, size_t set,
+              std::vector<TunedPoint>& points) {
   std::vector<Bindings> line = {min};
   if (opt != min) line.push_back(opt);
   if (max != opt) line.push_back(max);
-  // An opt joins where it lies between two neighbours; the choices of a line cannot tell others
-  // apart.
-  for (const Bindings& other : others)
-    for (size_t i = 0; i + 1 < line.size(); ++i)
-      if (below(line[i], other) && below(other, line[i + 1])) {
-        line.insert(line.begin() + static_cast<std::ptrdiff_t>(i) + 1, other);
-        break;
-      }
   std::vector<TunedPoint> out;
   for (size_t i = 0; i < line.size(); ++i) {
     if (i > 0) between(line[i - 1], line[i], out);
@@ -77,13 +54,37 @@ std::vector<TunedPoint> tuned_points(const Plan& plan) {
       while (end < out.size() && out[end].at[name] == out[i].at[name]) ++end;
       const int64_t value = out[i].at[name];
       const int64_t low = i == 0 ? least : geometric_mean(out[i - 1].at[name], value);
-      const int64_t high = end == out.size() ? max[name] : geometric_mean(value, out[end].at[name]);
+      const int64_t high =
+          end == out.size() ? max.at(name) : geometric_mean(value, out[end].at[name]);
       // A midpoint belongs to the lower neighbour, unless it is the upper one's own value.
       const Interval own{
           i == 0 ? low : std::min(low + 1, value),
           end == out.size() ? high : std::max(value, std::min(high, out[end].at[name] - 1))};
       for (; i < end; ++i) out[i].when[name] = own;
     }
+  for (TunedPoint& point : out) point.set = set;
+  points.insert(points.end(), out.begin(), out.end());
+}
+
+}  // namespace
+
+std::vector<TunedPoint> tuned_points(const Plan& plan) {
+  size_t sets = 0;
+  for (const PlanSymbol& s : plan.symbols)
+    if (s.kind == PlanSymbol::Kind::input) sets = std::max(sets, s.profiles.size());
+  std::vector<TunedPoint> out;
+  for (size_t set = 0; set < std::max<size_t>(sets, 1); ++set) {
+    Bindings min, opt, max;
+    for (const PlanSymbol& s : plan.symbols) {
+      if (s.kind != PlanSymbol::Kind::input) continue;
+      const PlanSymbol::Profile range =
+          sets ? s.profiles.at(set) : PlanSymbol::Profile{s.min, s.opt, s.max};
+      min[s.name] = range.min;
+      opt[s.name] = range.opt;
+      max[s.name] = range.max;
+    }
+    add_line(min, opt, max, set, out);
+  }
   return out;
 }
 
@@ -105,7 +106,8 @@ std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points,
   std::vector<KernelChoice> out;
   for (size_t i = 0; i < points.size();) {
     size_t end = i + 1;
-    while (end < points.size() && same(chosen[end], chosen[i])) ++end;
+    while (end < points.size() && points[end].set == points[i].set && same(chosen[end], chosen[i]))
+      ++end;
     if (!same(chosen[i], chosen[opt])) {
       KernelChoice choice = chosen[i];
       for (const std::string& name : relevant)

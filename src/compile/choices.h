@@ -13,20 +13,20 @@ struct TunedPoint {
   Bindings at;
   Ranges when;  ///< intervals of the symbols that vary
   bool opt = false;
+  size_t set = 0;  ///< of the plan's sets of ranges
 };
 
-/// The plan's ranges on one line from all symbols' min over opt to max, with points between where
-/// neighbours lie more than a factor of 6 apart. Opts of further sets of ranges join the line where
-/// they lie on it. Neighbours meet at their geometric midpoints. A plan without ranges has the one
-/// point opt.
+/// Each of the plan's sets of ranges, in their order, on one line from all symbols' min over opt to
+/// max, with points between where neighbours lie more than a factor of 6 apart. Neighbours meet at
+/// their geometric midpoints. A plan without ranges has the one point opt.
 std::vector<TunedPoint> tuned_points(const Plan& plan);
 
 /// The symbols that the extents and strides of a problem's operands depend on.
 std::set<std::string> symbols_of(const Problem& problem);
 
-/// Choices of one step from what was chosen at each point of the line: neighbours that agree are
-/// merged, what agrees with opt is left to opt's choice, which stands last and holds for whatever
-/// the others do not name. `relevant`: the symbols that the problem depends on.
+/// Choices of one step from what was chosen at each point: neighbours on a line that agree are
+/// merged, what agrees with the first opt is left to its choice, which stands last and holds for
+/// whatever the others do not name. `relevant`: the symbols that the problem depends on.
 std::vector<KernelChoice> merge_choices(const std::vector<TunedPoint>& points,
                                         const std::vector<KernelChoice>& chosen,
                                         const std::set<std::string>& relevant);

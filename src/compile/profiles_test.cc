@@ -61,6 +61,42 @@ TEST(Profiles, EachOptIsTuned) {
                             [&](const TunedPoint& p) { return p.at == opt; }));
 }
 
+// Tall images in small batches, small images in large ones: no line goes through both.
+std::vector<Set> crossing_sets() {
+  return {Set{{"x", {{1, 3, 64}, {2, 3, 64}, {4, 3, 64}}}},
+          Set{{"x", {{16, 3, 8}, {16, 3, 8}, {32, 3, 8}}}}};
+}
+
+TEST(Profiles, SetsApartAreTunedApart) {
+  const auto points = tuned_points(*built(crossing_sets()));
+  std::vector<KernelChoice> chosen;
+  for (const TunedPoint& p : points) {
+    const int64_t n = p.at.at("N"), h = p.at.at("H");
+    EXPECT_EQ(p.set, n > 4 ? 1U : 0U);
+    EXPECT_EQ(h, n > 4 ? 8 : 64) << "no point lies outside of the sets";
+    EXPECT_EQ(p.opt, n == 2 || n == 16);
+    chosen.push_back({.when = {}, .kernel = n == 2 ? "b" : "a", .tactic = {}});
+  }
+  const auto choices = merge_choices(points, chosen, {"N", "H"});
+  EXPECT_EQ(choices.back().kernel, "b");
+  for (const KernelChoice& choice : choices)
+    EXPECT_TRUE(choice.when.empty() || choice.when.at("N").high <= 4 ||
+                choice.when.at("N").low >= 16)
+        << "it would hold for both sets";
+}
+
+// The hull's corners lie in neither set.
+TEST(Profiles, EverySetIsVerified) {
+  BuildOptions options{.profiles = crossing_sets(), .tune = false, .verify = VerifyLevel::full};
+  BuildReport report;
+  build_plan(ir::parse(kNet), options, report);
+  std::set<std::string> at;
+  for (const CheckRow& row : report.verification) at.insert(row.at);
+  for (const char* shapes : {"x 1x3x64", "x 2x3x64", "x 4x3x64", "x 16x3x8", "x 32x3x8",
+                             "x 4x3x64, identical images", "x 32x3x8, identical images"})
+    EXPECT_TRUE(at.contains(shapes)) << shapes;
+}
+
 TEST(Profiles, SetsMustAgreeOnInputs) {
   EXPECT_THROW(built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}}, Set{}}), Error);
   EXPECT_THROW(built({Set{{"x", {{1, 3, 8}, {2, 3, 16}, {4, 3, 32}}}},

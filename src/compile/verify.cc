@@ -14,6 +14,7 @@ namespace {
 
 // Which extents are tried: the input shapes of one trial.
 using Shapes = std::map<std::string, Dims>;
+using ShapeSet = std::map<std::string, ShapeRange>;
 
 // The image inputs of vision models lie around 0..1; odd elements keep equal images apart.
 Tensor input_for(const ir::Value& value, const Dims& dims, uint64_t seed) {
@@ -37,9 +38,14 @@ class Verification {
         plan_(plan) {}
 
   std::optional<FailedTrial> run() {
-    trial(at(&ShapeRange::opt), 1);
-    if (const auto two = batch(2)) trial(*two, 2);
-    if (options_.verify == VerifyLevel::full) {
+    std::vector<const ShapeSet*> sets;
+    for (const ShapeSet& set : options_.profiles) sets.push_back(&set);
+    if (sets.empty()) sets.push_back(&options_.shapes);
+    for (const ShapeSet* set : sets) {
+      ranges_ = set;
+      trial(at(&ShapeRange::opt), 1);
+      if (const auto two = batch(2)) trial(*two, 2);
+      if (options_.verify != VerifyLevel::full) continue;
       trial(at(&ShapeRange::min), 3);
       trial(at(&ShapeRange::max), 4);
       identical_images();
@@ -56,9 +62,8 @@ class Verification {
     Shapes out;
     for (ir::ValueId in : imported_.inputs) {
       const ir::Value& value = imported_.value(in);
-      const auto given = options_.shapes.find(value.name);
-      out[value.name] =
-          given == options_.shapes.end() ? to_dims(value.shape) : given->second.*which;
+      const auto given = ranges_->find(value.name);
+      out[value.name] = given == ranges_->end() ? to_dims(value.shape) : given->second.*which;
     }
     return out;
   }
@@ -73,8 +78,8 @@ class Verification {
     bool changed = false;
     for (ir::ValueId in : imported_.inputs) {
       const ir::Value& value = imported_.value(in);
-      const auto range = options_.shapes.find(value.name);
-      if (range == options_.shapes.end()) continue;
+      const auto range = ranges_->find(value.name);
+      if (range == ranges_->end()) continue;
       for (size_t d = 0; d < value.shape.size(); ++d) {
         if (std::find(batches.begin(), batches.end(), value.shape[d]) == batches.end()) continue;
         if (range->second.min[d] > n || range->second.max[d] < n) return {};
@@ -129,7 +134,7 @@ class Verification {
   void identical_images() {
     Shapes shapes = at(&ShapeRange::max);
     for (const auto& [name, dims] : shapes)
-      if (dims.empty() || dims[0] < 2 || !options_.shapes.contains(name)) return;
+      if (dims.empty() || dims[0] < 2 || !ranges_->contains(name)) return;
     std::vector<Tensor> inputs = inputs_for(shapes, 5);
     for (Tensor& t : inputs) {
       const size_t image = t.bytes() / static_cast<size_t>(t.dims()[0]);
@@ -174,6 +179,7 @@ class Verification {
   std::shared_ptr<const Plan> shared_;
   Executor executor_;
   Plan& plan_;
+  const ShapeSet* ranges_ = nullptr;  // the set that is tried
   std::optional<FailedTrial> failed_;
 };
 
