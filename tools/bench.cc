@@ -114,7 +114,8 @@ void run(const Options& o) {
   const auto wall = Clock::now();
   std::vector<std::thread> threads;
   for (size_t i = 1; i < streams.size(); ++i)
-    threads.emplace_back([&, i] { streams[i] = measure(plan, inputs, o, false); });
+    threads.emplace_back(
+        [&, i, &p = plan, &in = inputs] { streams[i] = measure(p, in, o, false); });
   streams[0] = measure(plan, inputs, o, o.streams == 1);
   const std::vector<double>& device = streams[0].device;
   for (std::thread& t : threads) t.join();

@@ -407,12 +407,12 @@ struct Parser {
   Expr unary() {
     if (take('-')) {
       if (++depth > 64) bad("too deeply nested");
-      const Expr inner = -unary();
+      Expr inner = -unary();
       --depth;
       return inner;
     }
     if (take('(')) {
-      const Expr inner = sum();
+      Expr inner = sum();
       if (!take(')')) bad("expected ')'");
       return inner;
     }
@@ -448,7 +448,7 @@ struct Parser {
 
 Expr Expr::parse(std::string_view text) {
   Parser parser{text};
-  const Expr out = parser.sum();
+  Expr out = parser.sum();
   parser.skip();
   if (parser.at != text.size()) parser.bad("unexpected text");
   return out;

@@ -137,7 +137,7 @@ std::string resolve_links(const std::string& path) {
   if (::lstat(path.c_str(), &info) != 0 || !S_ISLNK(info.st_mode)) return path;
   char* resolved = ::realpath(path.c_str(), nullptr);
   if (resolved == nullptr) fail_io(path, "follow the symbolic link", errno);
-  const std::string out = resolved;
+  std::string out = resolved;
   std::free(resolved);
   return out;
 }

@@ -57,7 +57,7 @@ Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& 
                               .poison = true,
                               .kernels = kernels.all,
                               .device = options.device}});
-  const Blame kernel = guilty_kernel(replay, options);
+  Blame kernel = guilty_kernel(replay, options);
   if (kernel.kind != Blame::Kind::nothing) return kernel;
   const std::vector<Tensor>& wanted = references.outputs(trial.key, trial.inputs);
   if (agree(replay.outputs().empty() ? oracle::run(fused, trial.inputs) : replay.outputs(), wanted,

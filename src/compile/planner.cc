@@ -195,7 +195,7 @@ ir::Storage Planner::in_order(ir::ValueId v, const ir::AxisOrder& order) {
   const auto key = std::make_pair(v.index, order);
   const auto found = copies_.find(key);
   if (found != copies_.end()) return found->second;
-  const ir::Storage to = fresh(graph_.value(v), order);
+  ir::Storage to = fresh(graph_.value(v), order);
   emit_copy(v, of(v), to);
   copies_[key] = to;
   return to;

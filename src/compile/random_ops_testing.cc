@@ -24,7 +24,8 @@ bool Maker::conv() {
     for (group = pick(1, c); c % group;) --group;
   const int64_t m =
       group == c && chance(70) ? c : group * pick(1, std::max<int64_t>(1, 24 / group));
-  const double scale = 1.5 / std::sqrt(static_cast<double>(c / group * k * k));
+  const int64_t terms = c / group * k * k;
+  const double scale = 1.5 / std::sqrt(static_cast<double>(terms));
   std::vector<ir::ValueId> in = {x->id, constant({m, c / group, k, k}, -scale, scale)};
   if (chance(60)) in.push_back(constant({m}));
   keep(g_->op("Conv", in,

@@ -38,7 +38,7 @@ std::string body_path(const std::string& owner, bool branch, size_t body) {
 }
 
 Replay::Replay(std::vector<const ir::Graph*> graphs, std::shared_ptr<const Plan> plan,
-               const std::vector<Tensor>& inputs, Options options)
+               const std::vector<Tensor>& inputs, const Options& options)
     : graphs_(std::move(graphs)),
       plan_(std::move(plan)),
       inputs_(inputs),

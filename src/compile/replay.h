@@ -50,7 +50,7 @@ class Replay {
   /// was made of: the first that makes a value of a name is asked. `inputs` in the order of the
   /// graphs' inputs. All of them outlive the replay.
   Replay(std::vector<const ir::Graph*> graphs, std::shared_ptr<const Plan> plan,
-         const std::vector<Tensor>& inputs, Options options);
+         const std::vector<Tensor>& inputs, const Options& options);
 
   /// Depth first, as hooks count them.
   const std::vector<Entry>& steps() const { return steps_; }
@@ -103,7 +103,7 @@ class Replay {
 
 /// See compare_steps in vitrail/check.h. `window_bytes`: of reference values at a time.
 std::vector<StepDifference> replay_steps(const ir::Graph& imported,
-                                         std::shared_ptr<const Plan> plan,
+                                         const std::shared_ptr<const Plan>& plan,
                                          const std::vector<Tensor>& inputs,
                                          const StepOptions& options,
                                          int64_t window_bytes = Replay::Options{}.window_bytes);

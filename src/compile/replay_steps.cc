@@ -104,7 +104,7 @@ class Steps {
 }  // namespace
 
 std::vector<StepDifference> replay_steps(const ir::Graph& imported,
-                                         std::shared_ptr<const Plan> plan,
+                                         const std::shared_ptr<const Plan>& plan,
                                          const std::vector<Tensor>& inputs,
                                          const StepOptions& options, int64_t window_bytes) {
   const std::vector<ir::Graph> graphs = graphs_of(imported, *plan);

@@ -28,8 +28,9 @@ std::string ready_command(const ir::Graph& graph) {
 
 Bindings apply_shapes(ir::Graph& graph, const std::map<std::string, ShapeRange>& shapes) {
   for (const auto& [name, range] : shapes) {
-    const bool known = std::any_of(graph.inputs.begin(), graph.inputs.end(),
-                                   [&](ir::ValueId in) { return graph.value(in).name == name; });
+    const bool known =
+        std::any_of(graph.inputs.begin(), graph.inputs.end(),
+                    [&, &wanted = name](ir::ValueId in) { return graph.value(in).name == wanted; });
     if (known) continue;
     std::string valid;
     for (ir::ValueId in : graph.inputs)

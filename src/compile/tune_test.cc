@@ -80,7 +80,7 @@ TEST_F(Tune, ADamagedCacheIsAWarningAndIsWrittenAnew) {
 
 TEST_F(Tune, ACacheThatCannotBeIsNamedBeforeAnythingIsTimed) {
   try {
-    TimingCache(path("no/such/c"), "m");
+    const TimingCache cache(path("no/such/c"), "m");
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code, Code::io);

@@ -31,7 +31,7 @@ struct Lowering {
   }
   void drop_inputs(size_t from) { node.inputs.resize(std::min(node.inputs.size(), from)); }
   std::string emit(const std::string& op, std::vector<std::string> inputs, Attrs attrs = {}) {
-    const std::string out = to.fresh_name(node.name + "/" + op);
+    std::string out = to.fresh_name(node.name + "/" + op);
     downgrade(to, {op, "", out, std::move(attrs), std::move(inputs), {out}});
     return out;
   }

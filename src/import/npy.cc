@@ -78,7 +78,7 @@ class HeaderParser {
     if (quote != '\'' && quote != '"') damaged("expected a quoted text");
     const size_t end = text_.find(quote, position_ + 1);
     if (end == std::string_view::npos) damaged("a quote is not closed");
-    const std::string out(text_.substr(position_ + 1, end - position_ - 1));
+    std::string out(text_.substr(position_ + 1, end - position_ - 1));
     position_ = end + 1;
     return out;
   }

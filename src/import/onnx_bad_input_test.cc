@@ -109,8 +109,8 @@ TEST(BadOnnx, OtherFilesAreNamed) {
   refused("\xFF\xD8\xFF\xE0 photograph", {"expected an ONNX model", "JPEG"});
   refused("<!DOCTYPE html><html>404</html>", {"HTML"});
   refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", {"Git LFS pointer"});
-  refused(std::string("ptrt\x01\0\0\0 engine", 16), {"TensorRT engine"});
-  refused(std::string("ftrt\x01\0\0\0 engine", 16), {"TensorRT engine"});
+  refused(std::string("ptrt\x01\0\0\0 engine", 15), {"TensorRT engine"});
+  refused(std::string("ftrt\x01\0\0\0 engine", 15), {"TensorRT engine"});
   refused("\x89VTR\r\n\x1a\n plan", {"Vitrail plan"});
   refused(std::string("PK\x03\x04 zip"), {"zip"});
   refused(std::string(64, '\0'), {"damaged"});

@@ -152,8 +152,9 @@ void Scope::add_main_inputs(const onnx::GraphProto& proto) {
     });
   }
   for (const auto& [name, dims] : model_.options.input_shapes) {
-    const bool known = std::any_of(inputs.begin(), inputs.end(),
-                                   [&](const Input& input) { return input.name == name; });
+    const bool known =
+        std::any_of(inputs.begin(), inputs.end(),
+                    [&, &wanted = name](const Input& input) { return input.name == wanted; });
     require(known, Code::usage, "a shape is given for {}, but the model's inputs are {}",
             shown(name), valid);
   }

@@ -65,14 +65,14 @@ void Scope::add_loop(onnx::NodeProto& node, const std::string& name) {
   made.attrs.set("carried", int64_t{carried});
   for (const auto& input : node.input())
     made.inputs.push_back(input.empty() ? kNoValue : *lookup(input));
-  made.inputs.resize(static_cast<size_t>(2 + carried));
+  made.inputs.resize(static_cast<size_t>(carried) + 2);
   BodyBuilder body(*this, proto, "body");
   const size_t unsupported_before = model_.unsupported.size();
   with_context("body", [&] {
     body.add_input(proto.input(0).name(), DType::i64, {});
     body.add_input(proto.input(1).name(), DType::boolean, {});
     for (int i = 0; i < carried; ++i) {
-      const ValueId initial = made.inputs[static_cast<size_t>(2 + i)];
+      const ValueId initial = made.inputs[static_cast<size_t>(i) + 2];
       require(initial.valid(), Code::bad_input, "carried value {} has no initial value", i);
       body.add_input(proto.input(2 + i).name(), graph_.value(initial).dtype,
                      graph_.value(initial).shape);

@@ -120,9 +120,9 @@ class Writer {
       const auto found = by_name.find(name);
       return found == by_name.end() ? nullptr : found->second;
     };
-    drafter.write = [&](Draft draft) { put_node(*proto.add_node(), draft); };
+    drafter.write = [&](const Draft& draft) { put_node(*proto.add_node(), draft); };
     drafter.constant = [&](const std::string& wanted, Tensor tensor) {
-      const std::string name = fresh(wanted);
+      std::string name = fresh(wanted);
       put_tensor(*proto.add_initializer(), name, tensor);
       made.push_back(std::move(tensor));
       infos.push_back({made.back().dtype(), to_shape(made.back().dims()), &made.back(), {}});

@@ -188,8 +188,9 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
   if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
   uint64_t offset = 0;
   for (const auto& [name, tensor] : content.tensors) {
-    const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),
-                                   [&](const auto& t) { return t.second == tensor.dtype(); });
+    const auto type =
+        std::find_if(std::begin(kTypes), std::end(kTypes),
+                     [&, &stored = tensor](const auto& t) { return t.second == stored.dtype(); });
     require(type != std::end(kTypes), Code::unsupported, "safetensors has no element type {}",
             name_of(tensor.dtype()));
     require(!header.contains(name) && name != "__metadata__", Code::bad_input,

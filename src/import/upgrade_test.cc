@@ -125,7 +125,7 @@ TEST(Upgrade, BatchNormalizationWithOutputsOfTraining) {
 }
 
 TEST(Upgrade, GroupNormalizationWithScalesOfGroups) {
-  const auto build = [](int64_t opset, std::vector<float> scale) {
+  const auto build = [](int64_t opset, const std::vector<float>& scale) {
     ModelMaker m(opset);
     const auto n = static_cast<int64_t>(scale.size());
     m.input("x", {"1", "4", "2"})

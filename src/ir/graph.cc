@@ -98,14 +98,14 @@ NodeId Graph::add_raw_node(Node node) {
   return id;
 }
 
-NodeId Graph::add_node(const OpDef& op, std::vector<ValueId> inputs_, Attrs attrs,
-                       std::string wanted, int outputs_) {
+NodeId Graph::add_node(const OpDef& op, std::vector<ValueId> read, Attrs attrs, std::string wanted,
+                       int count) {
   Node node;
   node.op = &op;
   node.name = unique_node_name(wanted.empty() ? op.name : wanted);
   node.attrs = std::move(attrs);
-  node.inputs = std::move(inputs_);
-  for (int i = 0; i < outputs_; ++i)
+  node.inputs = std::move(read);
+  for (int i = 0; i < count; ++i)
     node.outputs.push_back(
         add_value(i == 0 ? node.name : node.name + "." + std::to_string(i), DType::f32, {}));
   const NodeId id = add_raw_node(std::move(node));
@@ -113,11 +113,11 @@ NodeId Graph::add_node(const OpDef& op, std::vector<ValueId> inputs_, Attrs attr
   return id;
 }
 
-ValueId Graph::op(std::string_view op_name, std::vector<ValueId> inputs_, Attrs attrs,
+ValueId Graph::op(std::string_view op_name, std::vector<ValueId> read, Attrs attrs,
                   std::string wanted) {
   const OpDef* def = find_op("", op_name);
   require(def != nullptr, Code::internal, "no op '{}'", op_name);
-  return node(add_node(*def, std::move(inputs_), std::move(attrs), std::move(wanted))).outputs[0];
+  return node(add_node(*def, std::move(read), std::move(attrs), std::move(wanted))).outputs[0];
 }
 
 size_t Graph::node_count() const {

@@ -26,7 +26,7 @@ TEST(Text, PrintsWhatItParsed) { EXPECT_EQ(print(parse(kText)), kText); }
 TEST(Text, LargeConstantsAreHandedOver) {
   const Graph g = parse(kText);
   const std::string text = print(g, 4);
-  EXPECT_NE(text.find("#"), std::string::npos);
+  EXPECT_NE(text.find('#'), std::string::npos);
   const std::vector<Tensor> data = {g.value(*g.find_value("w")).constant};
   EXPECT_EQ(print(parse(text, &data)), kText);
   EXPECT_THROW(parse(text), Error);

@@ -21,9 +21,10 @@ Tensor turned(const Tensor& weight) {
 }
 
 LoweredOperand made(Tensor constant, bool packed) {
+  Shape dims = to_shape(constant.dims());
   LoweredOperand out{.io = -1,
                      .axes = {},
-                     .dims = to_shape(constant.dims()),
+                     .dims = std::move(dims),
                      .packed = packed,
                      .constant = std::move(constant)};
   for (size_t i = 0; i < out.dims.size(); ++i) out.axes.push_back(static_cast<int>(i));

@@ -183,7 +183,7 @@ bool run_as_matmul(const Equation& equation, const Plan& plan,
     for (size_t l : group) count *= plan.extents[l];
     return count;
   };
-  const auto arranged = [&](size_t i, std::vector<std::vector<size_t>> groups) {
+  const auto arranged = [&](size_t i, const std::vector<std::vector<size_t>>& groups) {
     Dims dims, strides;
     for (const auto& group : groups)
       for (size_t l : group) {

@@ -158,7 +158,7 @@ std::vector<Sample> constant_samples() {
           {.inputs = {}, .attrs = {{"value_floats", std::vector<double>{1.5, 2}}}}};
 }
 std::vector<Sample> shape_samples() {
-  const auto shape = [](std::vector<int64_t> list) {
+  const auto shape = [](const std::vector<int64_t>& list) {
     return SampleInput{.dtype = DType::i64,
                        .fixed = Tensor::of<int64_t>({static_cast<int64_t>(list.size())}, list)};
   };

@@ -44,7 +44,7 @@ Tensor along(const Tensor& parameter, size_t axis, size_t rank) {
 }
 // x - zero point in float64; `axis` is that of a zero point for each channel.
 Tensor shifted(const RunContext& ctx, size_t x, size_t zero_point, size_t axis) {
-  const Tensor wide = ctx.in(x).cast(DType::f64);
+  Tensor wide = ctx.in(x).cast(DType::f64);
   if (!ctx.has(zero_point)) return wide;
   return broadcast_tensors(wide, along(ctx.in(zero_point), axis, wide.rank()), "zero point",
                            [](auto a, auto b) { return a - b; });
@@ -54,8 +54,8 @@ size_t column_axis(const Tensor& b) { return b.rank() - 1; }
 
 // Scales of input i as float64, checked.
 Tensor scales_of(const RunContext& ctx, size_t i) {
-  const Tensor scale = ctx.in(i).cast(DType::f64);
-  for (double s : scale.span<double>())
+  Tensor scale = ctx.in(i).cast(DType::f64);
+  for (double s : std::as_const(scale).span<double>())
     require(std::isfinite(s) && s > 0, Code::bad_input,
             "a scale (input {}) is {}, expected a number above 0", i, s);
   return scale;

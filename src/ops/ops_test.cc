@@ -38,8 +38,9 @@ TEST_P(Ops, DefinitionIsComplete) {
     EXPECT_LE(static_cast<int>(sample.inputs.size()), op.max_inputs);
     for (const auto& [name, value] : sample.attrs.all()) {
       used.insert(name);
-      const auto spec = std::find_if(op.attrs.begin(), op.attrs.end(),
-                                     [&](const AttrSpec& s) { return s.name == name; });
+      const auto spec =
+          std::find_if(op.attrs.begin(), op.attrs.end(),
+                       [&, &wanted = name](const AttrSpec& s) { return s.name == wanted; });
       ASSERT_NE(spec, op.attrs.end()) << "attribute " << name << " is not in the schema";
       EXPECT_EQ(static_cast<size_t>(spec->kind), value.index()) << name;
     }

@@ -35,7 +35,7 @@ std::optional<Pads> pads_of(InferContext& ctx) {
   return out;
 }
 std::string mode_of(const Attrs& attrs) {
-  const std::string mode = attrs.text("mode", "constant");
+  std::string mode = attrs.text("mode", "constant");
   require(mode == "constant" || mode == "reflect" || mode == "edge" || mode == "wrap",
           Code::bad_input, "mode '{}': expected constant, reflect, edge or wrap", printable(mode));
   return mode;
@@ -109,7 +109,7 @@ void reference(RunContext& ctx) {
   });
 }
 std::vector<Sample> samples() {
-  const auto list = [](std::vector<int64_t> v) {
+  const auto list = [](const std::vector<int64_t>& v) {
     return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)};
   };
   const SampleInput image{.dims = {2, 4, 5}}, absent{.absent = true};

@@ -229,7 +229,7 @@ void reduce_log_sum_exp(RunContext& ctx) {
 // ---------------------------------------------------------------- samples and definitions
 std::vector<Sample> samples_in(double low, double high) {
   const SampleInput x{.dims = {3, 4, 5}, .low = low, .high = high};
-  const auto axes = [](std::vector<int64_t> list) {
+  const auto axes = [](const std::vector<int64_t>& list) {
     return SampleInput{.dtype = DType::i64,
                        .fixed = Tensor::of<int64_t>({static_cast<int64_t>(list.size())}, list)};
   };

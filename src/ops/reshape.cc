@@ -86,7 +86,7 @@ void infer(InferContext& ctx) {
 }
 void reference(RunContext& ctx) { ctx.out() = ctx.in(0).reshaped(dims_by_rule(ctx, infer)); }
 std::vector<Sample> samples() {
-  const auto to = [](std::vector<int64_t> target) {
+  const auto to = [](const std::vector<int64_t>& target) {
     return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(target.size())}, target)};
   };
   return {{.inputs = {{.dims = {2, 3, 10}}, to({2, 0, 2, 5})}},

@@ -17,7 +17,7 @@ bool given(const InferContext& ctx, size_t i) {
 }
 std::string choice(const Attrs& attrs, const char* name, const char* fallback,
                    const std::set<std::string>& known) {
-  const std::string value = attrs.text(name, fallback);
+  std::string value = attrs.text(name, fallback);
   require(known.contains(value), Code::bad_input, "{} '{}' is not one of the {} known", name,
           printable(value), known.size());
   return value;
@@ -292,10 +292,10 @@ void reference(RunContext& ctx) {
 
 std::vector<Sample> samples() {
   const SampleInput image{.dims = {1, 2, 5, 7}}, none{.absent = true};
-  const auto scales = [](std::vector<float> v) {
+  const auto scales = [](const std::vector<float>& v) {
     return SampleInput{.fixed = Tensor::of<float>({static_cast<int64_t>(v.size())}, v)};
   };
-  const auto sizes = [](std::vector<int64_t> v) {
+  const auto sizes = [](const std::vector<int64_t>& v) {
     return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)};
   };
   std::vector<Sample> out = {

@@ -104,7 +104,7 @@ void infer(InferContext& ctx) {
   carry_content(ctx, reference);
 }
 std::vector<Sample> samples() {
-  const auto list = [](std::vector<int64_t> v) {
+  const auto list = [](const std::vector<int64_t>& v) {
     return SampleInput{.fixed = Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)};
   };
   return {{.inputs = {{.dims = {5, 7, 3}}, list({1, -3}), list({4, INT64_MAX})}},

@@ -10,7 +10,7 @@ constexpr int64_t kLargest =
 
 std::vector<int64_t> list_attribute(const InferContext& ctx, const char* name, size_t length,
                                     int64_t fallback, int64_t least) {
-  const auto list = ctx.attrs.integers(name, std::vector<int64_t>(length, fallback));
+  auto list = ctx.attrs.integers(name, std::vector<int64_t>(length, fallback));
   require(list.size() == length, Code::bad_input, "{} {}: expected {} numbers", name,
           to_string(list), length);
   require(
@@ -30,7 +30,7 @@ std::vector<FixedWindowAxis> fixed(const std::vector<WindowAxis>& axes) {
 }
 
 std::string auto_pad_of(const InferContext& ctx) {
-  const std::string mode = ctx.attrs.text("auto_pad", "NOTSET");
+  std::string mode = ctx.attrs.text("auto_pad", "NOTSET");
   require(mode == "NOTSET" || mode == "SAME_UPPER" || mode == "SAME_LOWER" || mode == "VALID",
           Code::bad_input, "auto_pad '{}': expected NOTSET, SAME_UPPER, SAME_LOWER or VALID",
           printable(mode));

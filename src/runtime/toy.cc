@@ -28,8 +28,8 @@ void run_scale(const BoundProblem& p, const Launch&, const KernelArgs& args, int
                void*) noexcept {
   const BoundOperand &in = p.inputs[0], &out = p.outputs[0];
   const auto a = static_cast<float>(p.problem->number("a", 1));
-  const auto b =
-      static_cast<float>(p.problem->number("b", 0) + (p.problem->integer("tell", 0) ? tell : 0));
+  const double told = p.problem->integer("tell", 0) ? 1 : 0;
+  const auto b = static_cast<float>(p.problem->number("b", 0) + told * tell);
   const auto* x = static_cast<const float*>(args.inputs[0]);
   auto* y = static_cast<float*>(args.outputs[0]);
   if (out.dims.empty()) return scale_axis(x, nullptr, y, nullptr, nullptr, 0, a, b);
