@@ -176,8 +176,9 @@ LoadedPlan build_in_memory(const Graph& model, const std::map<std::string, Shape
 }
 
 NamedTensors as_taken(const LoadedPlan& plan, NamedTensors tensors) {
+  // Not float64: an array of NumPy's default type is more likely a mistake.
   const auto is_float = [](DType t) {
-    return t == DType::f16 || t == DType::bf16 || t == DType::f32 || t == DType::f64;
+    return t == DType::f16 || t == DType::bf16 || t == DType::f32;
   };
   for (auto& [name, t] : tensors)
     for (const TensorSpec& spec : plan.inputs())

@@ -44,8 +44,8 @@ LoadedPlan build_in_memory(const Graph& model, const std::map<std::string, Shape
 void add_shapes(const NamedTensors& inputs, std::map<std::string, ShapeRange>& shapes);
 /// Makes the range of an input reach to `dims`, too.
 void widen(std::map<std::string, ShapeRange>& shapes, const std::string& input, const Dims& dims);
-/// Float tensors in the types in which the plan takes its inputs; others, and names that the plan
-/// does not have, as they are.
+/// Tensors in float32 or narrower in the types in which the plan takes its inputs; others, and
+/// names that the plan does not have, as they are.
 NamedTensors as_taken(const LoadedPlan& plan, NamedTensors tensors);
 /// A dense copy of a session's output.
 Tensor copy_of(const TensorView& view);
