@@ -9,6 +9,7 @@
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
 #include "compile/joint_code.h"
+#include "compile/packed_weights.h"
 #include "compile/search.h"
 #include "compile/tune_cpu.h"
 #include "compile/verify.h"
@@ -106,10 +107,11 @@ class Build {
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
     const ir::Graph fused = graph.clone();
+    PackedWeights packed;
     const auto lay_out_plan = [&](ir::Graph open, const AxisOrders& orders) {
       Built out{.graph = std::move(open)};
       out.plan = make_plan(out.graph, opt, options_, kernels_, out.lines, gpu_ ? &*gpu_ : nullptr,
-                           orders, &out.free);
+                           orders, &out.free, &packed);
       add_profiles(out.plan, imported_, options_.profiles);
       return out;
     };
@@ -119,8 +121,10 @@ class Build {
       add_gpu_code(built.plan, *gpu_, kernels_, *compiler_);
     }
     std::vector<std::string> tuning;
-    if (!gpu_ && options_.tune && !options_.deterministic)
-      built = tuned(fused, std::move(built), lay_out_plan, tuning);
+    if (!gpu_ && options_.tune && !options_.deterministic) {
+      CpuTuning device(kernels_, workers_);
+      built = tuned(device, fused, std::move(built), lay_out_plan, tuning);
+    }
     graph = std::move(built.graph);
     report_.nodes_after = graph.node_count();
     std::move(built.lines.begin(), built.lines.end(), std::back_inserter(report_.lines));
@@ -131,8 +135,9 @@ class Build {
     return std::move(built.plan);
   }
 
+  // Kernels, then forms and axis orders, by time on the device.
   template <typename Make>
-  Built tuned(const ir::Graph& fused, Built built, const Make& make,
+  Built tuned(TuningDevice& device, const ir::Graph& fused, Built built, const Make& make,
               std::vector<std::string>& account) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
@@ -143,7 +148,6 @@ class Build {
     const auto progress = [&](double done) {
       tell("tuning", kPassesDone + done * (kTuningDone - kPassesDone));
     };
-    CpuTuning device(kernels_, workers_);
     tune(built.plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress},
          cache_, account);
     tell("other forms", kTuningDone);

@@ -14,6 +14,7 @@
 namespace vitrail {
 
 struct GpuTarget;
+class PackedWeights;
 
 /// Binds the graph's input symbols to the ranges: symbols with one value become constants, the
 /// others get their bounds. Throws Error(usage) that lists the dynamic extents that have no range,
@@ -36,11 +37,11 @@ std::map<std::string, ShapeRange> ranges_of(const Plan& plan);
 /// Fused graph to plan: layout, kernels, memory. `graph` is changed (refused fusions dissolve);
 /// reasons are appended to `account`.
 /// `gpu`: the target; null: the CPU, with `kernels`. `orders`: axis orders to take where they are
-/// legal; `free`: gets those there were to choose between.
+/// legal; `free`: gets those there were to choose between; `packed`: kept over several plans.
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
                const KernelSet& kernels, std::vector<std::string>& account,
                const GpuTarget* gpu = nullptr, const AxisOrders& orders = {},
-               std::vector<FreeOrder>* free = nullptr);
+               std::vector<FreeOrder>* free = nullptr, PackedWeights* packed = nullptr);
 
 /// The whole way from an imported graph: shapes, passes, plan, tuning, verification. Counts and
 /// reasons go to `report`. `kernels` (none off) and `passes`: others than those compiled in, for

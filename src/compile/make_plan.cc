@@ -8,6 +8,7 @@
 #include "compile/gpu_plan.h"
 #include "compile/layout.h"
 #include "compile/live_ranges.h"
+#include "compile/packed_weights.h"
 #include "compile/storage.h"
 #include "compile/together.h"
 #include "ir/control_flow.h"
@@ -28,14 +29,15 @@ class PlanMaker {
  public:
   PlanMaker(const ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
             const KernelSet& kernels, Layout layout, std::vector<std::string>& account,
-            const GpuTarget* gpu)
+            const GpuTarget* gpu, PackedWeights& packed)
       : graph_(graph),
         opt_(opt),
         options_(options),
         kernels_(kernels),
         layout_(std::move(layout)),
         bounds_(graph, account),
-        gpu_(gpu) {}
+        gpu_(gpu),
+        packed_(packed) {}
 
   Plan run() {
     plan_.model_name = graph_.name;
@@ -172,7 +174,7 @@ class PlanMaker {
             operand->io < 0 ? operand->constant : laid.graph->value(laid.input_values[i]).constant;
         const Tensor packed = on_gpu ? gpu_pack(*on_gpu, step.problem, i, dense)
                               : operand->packed && family->pack
-                                  ? family->pack(step.problem, i, dense)
+                                  ? packed_.get(*family, step.problem, i, dense)
                                   : dense;
         const std::string name =
             operand->io < 0 ? laid.name + ".weight" : laid.graph->value(laid.input_values[i]).name;
@@ -247,6 +249,7 @@ class PlanMaker {
   Layout layout_;
   DataBounds bounds_;
   const GpuTarget* gpu_;
+  PackedWeights& packed_;
   Plan plan_;
   std::map<std::tuple<const ir::Graph*, uint32_t, int, std::string, std::string>, int> seen_;
   std::map<const ir::Graph*, std::map<std::string, ir::SymbolWriter>> writers_;
@@ -306,7 +309,8 @@ void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
 
 Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& options,
                const KernelSet& kernels, std::vector<std::string>& account, const GpuTarget* gpu,
-               const AxisOrders& orders, std::vector<FreeOrder>* free) {
+               const AxisOrders& orders, std::vector<FreeOrder>* free, PackedWeights* packed) {
+  PackedWeights own;
   take_first_forms(graph);
   // Each round takes the next body of what was refused, or dissolves it; bodies become fewer and
   // smaller, so the rounds end.
@@ -319,7 +323,9 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
     if (refused.empty()) {
       if (free) *free = layout.free;
-      Plan plan = PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu).run();
+      Plan plan = PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu,
+                            packed ? *packed : own)
+                      .run();
       restore_storage(graph, storage);  // for who looks for blame: references compute in float32
       return plan;
     }

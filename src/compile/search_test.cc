@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
+#include "compile/packed_weights.h"
 #include "ir/text_testing.h"
 #include "oracle/oracle.h"
 #include "passes/pipeline.h"
@@ -273,6 +274,26 @@ TEST(Search, TimeOverturnsTheFewestCopiedBytes) {
   EXPECT_THAT(copied.account(), HasSubstr("axis order of 'x for "));
   EXPECT_THAT(copied.account(), HasSubstr("[0,2,3,1], 30.0 us, not as it lies, 100.0 us"));
   EXPECT_LE(copied.error({{1, 8, 6, 6}}), 72 * kRounding);
+}
+
+// The plans that a search tries hold each packed weight once.
+TEST(Search, TrialsShareTheirWeights) {
+  ir::Graph graph = ir::graph_of(R"((x: f32[3,8]) -> (z) {
+    const w: f32[8,8] = #0
+    y = MatMul(x, w)
+    z = MatMul(y, w)
+  })");
+  passes::run(graph);
+  PackedWeights packed;
+  std::vector<std::string> account;
+  const auto plan = [&] {
+    ir::Graph own = graph.clone();
+    return make_plan(own, {}, {}, {}, account, nullptr, {}, nullptr, &packed);
+  };
+  const Plan first = plan(), second = plan();
+  ASSERT_EQ(first.constants.size(), 2u);
+  EXPECT_EQ(first.constants[0].raw(), second.constants[0].raw());
+  EXPECT_EQ(first.constants[0].raw(), first.constants[1].raw());
 }
 
 }  // namespace
