@@ -76,7 +76,8 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
         1, std::min<int64_t>(machine.shared_bytes / (shared + 1024), 1024 / tile.threads()));
     const double step = static_cast<double>(tile.bc) * static_cast<double>(d + dv) / 128.0;
     const double work = static_cast<double>(per_sm * steps * tile.wq * tile.wk) * step * 4 / 4;
-    const double latency = static_cast<double>((per_sm + resident - 1) / resident) *
+    const int64_t waves = (per_sm + resident - 1) / resident;
+    const double latency = static_cast<double>(waves) *
                            (1200 + static_cast<double>(steps) * (600 + 4 * step) + 150 * tile.wk);
     found.emplace_back(std::max(work, latency) + 0.3 * std::min(work, latency), tile);
   }
