@@ -21,7 +21,8 @@ struct Neighbour {
 // What the neighbours have and this program has not, with what serves the purpose here.
 const std::vector<Neighbour>& neighbours() {
   static const std::vector<Neighbour> all = {
-      {"plans compute in float32; other types come with the model's own Q/DQ and Cast nodes",
+      {"plans compute in float32, those for GPUs also in TF32, float16 and bfloat16 (build "
+       "--fp16); other types come with the model's own Q/DQ and Cast nodes",
        {"--fp16", "--bf16", "--fp8", "--int8", "--int4", "--best", "--tf32", "--fp-to-fp16",
         "--precisionConstraints", "--precision-constraints", "--layerPrecisions",
         "--layerOutputTypes", "--layerDeviceTypes", "--layer-precisions", "--tensor-*", "--calib*",
