@@ -8,14 +8,13 @@ namespace {
 
 bool alike(const ir::Graph& a, const ir::Graph& b);
 
-bool alike(const ir::Graph& ga, const ir::Value& a, const ir::Graph& gb, const ir::Value& b) {
+bool alike(const ir::Value& a, const ir::Value& b) {
   // The elements of whole numbers are axes and extents.
   const auto numbers = [](const ir::Value& v) { return v.is_constant() && !is_float(v.dtype); };
   if (numbers(a) && numbers(b) && a.constant.dims() == b.constant.dims())
     for (int64_t i = 0; i < a.constant.size(); ++i)
       if (a.constant.int_at(i) != b.constant.int_at(i)) return false;
-  return a.dtype == b.dtype && a.shape == b.shape && a.is_constant() == b.is_constant() &&
-         (&ga == &gb || ga.symbols.size() == gb.symbols.size());
+  return a.dtype == b.dtype && a.shape == b.shape && a.is_constant() == b.is_constant();
 }
 
 bool alike(const ir::Graph& ga, const ir::Node& a, const ir::Graph& gb, const ir::Node& b) {
@@ -25,8 +24,7 @@ bool alike(const ir::Graph& ga, const ir::Node& a, const ir::Graph& gb, const ir
   const auto lists = [&](const std::vector<ir::ValueId>& x, const std::vector<ir::ValueId>& y) {
     return x.size() == y.size() &&
            std::equal(x.begin(), x.end(), y.begin(), [&](ir::ValueId u, ir::ValueId v) {
-             return u.valid() == v.valid() &&
-                    (!u.valid() || alike(ga, ga.value(u), gb, gb.value(v)));
+             return u.valid() == v.valid() && (!u.valid() || alike(ga.value(u), gb.value(v)));
            });
   };
   if (!lists(a.inputs, b.inputs) || !lists(a.outputs, b.outputs)) return false;

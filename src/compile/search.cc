@@ -64,7 +64,7 @@ std::vector<Form> other_forms(const ir::Node& node) {
 }
 
 std::string describe(const Form& form, bool open) {
-  if (open) return form.body == 0 ? "the rewritten form" : "the model's own form";
+  if (open && form.body < 2) return form.body == 0 ? "the rewritten form" : "the model's own form";
   return fmt::format("{}{}", form.separate ? "separate steps" : "one kernel",
                      form.body == 0 ? "" : fmt::format(" of form {}", form.body + 1));
 }
