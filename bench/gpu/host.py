@@ -25,9 +25,12 @@ def processor():
 
 
 def unit_tests(runner, name, level):
-    code, text, seconds = runner.program(name, environment={"VITRAIL_MAX_ISA": level}, timeout=200)
+    scratch = runner.work / f"scratch-{name}-{level}"  # the levels run side by side
+    scratch.mkdir(exist_ok=True)
+    environment = {"VITRAIL_MAX_ISA": level, "TEST_TMPDIR": f"{scratch}/"}
+    code, text, seconds = runner.program(name, environment=environment, timeout=200)
     passed = re.search(r"\[  PASSED  \] (\d+) test", text)
-    failed = re.findall(r"^\[  FAILED  \] (\S+)", text, re.MULTILINE)
+    failed = re.findall(r"^\[  FAILED  \] (\S+\.\S+)", text, re.MULTILINE)
     return {
         "case": name,
         "level": level,

@@ -63,6 +63,7 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   if (!options.libraries) return target;
   target.machine.device = number;
   target.machine.cublas_lt = cuda::library("cublasLt");
+  target.machine.cudnn = cuda::library("cudnn");
   return target;
 }
 

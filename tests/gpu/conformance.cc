@@ -121,6 +121,7 @@ class Runner {
         machine_(device_->machine()) {
     machine_.device = 0;
     machine_.cublas_lt = cuda::library("cublasLt");
+    machine_.cudnn = cuda::library("cudnn");
   }
   const GpuMachine& machine() const { return machine_; }
 

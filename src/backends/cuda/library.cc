@@ -2,6 +2,7 @@
 #include "backends/cuda/library.h"
 
 #include "backends/cuda/cublas_lt.h"
+#include "backends/cuda/cudnn.h"
 #include "base/error.h"
 
 namespace vitrail::cuda {
@@ -15,7 +16,8 @@ struct Row {
                                                const Bindings&, size_t);
 };
 constexpr Row kRows[] = {
-    {"cublasLt", "cuBLASLt", "VITRAIL_CUBLASLT", cublas_lt_library, prepare_cublas_lt}};
+    {"cublasLt", "cuBLASLt", "VITRAIL_CUBLASLT", cublas_lt_library, prepare_cublas_lt},
+    {"cudnn", "cuDNN", "VITRAIL_CUDNN", cudnn_library, prepare_cudnn}};
 
 const Row& row(std::string_view name) {
   for (const Row& r : kRows)

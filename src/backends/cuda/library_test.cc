@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "backends/cuda/cublas_lt_api.h"
+#include "backends/cuda/cudnn_api.h"
 #include "backends/cuda/numbers.h"
 #include "backends/cuda/shared_library.h"
 #include "base/error.h"
@@ -53,6 +54,88 @@ static_assert(kAlgoId == CUBLASLT_ALGO_CONFIG_ID &&
 }  // namespace vitrail::cuda::lt
 #endif
 
+#if __has_include(<cudnn_graph.h>)
+#include <cudnn_graph.h>
+
+namespace vitrail::cuda::dnn {
+static_assert(kSuccess == CUDNN_STATUS_SUCCESS && kF32 == CUDNN_DATA_FLOAT &&
+              kF16 == CUDNN_DATA_HALF && kBf16 == CUDNN_DATA_BFLOAT16 &&
+              kCrossCorrelation == CUDNN_CROSS_CORRELATION &&
+              kHeuristicInstant == CUDNN_HEUR_MODE_INSTANT);
+static_assert(kAdd == CUDNN_POINTWISE_ADD && kRelu == CUDNN_POINTWISE_RELU_FWD &&
+              kGelu == CUDNN_POINTWISE_GELU_FWD &&
+              kGeluTanh == CUDNN_POINTWISE_GELU_APPROX_TANH_FWD);
+static_assert(kTypeHandle == CUDNN_TYPE_HANDLE && kTypeData == CUDNN_TYPE_DATA_TYPE &&
+              kTypeBoolean == CUDNN_TYPE_BOOLEAN && kTypeInt64 == CUDNN_TYPE_INT64 &&
+              kTypeFloat == CUDNN_TYPE_FLOAT && kTypePointer == CUDNN_TYPE_VOID_PTR &&
+              kTypeConvolutionMode == CUDNN_TYPE_CONVOLUTION_MODE &&
+              kTypeHeuristic == CUDNN_TYPE_HEUR_MODE && kTypeKnob == CUDNN_TYPE_KNOB_TYPE &&
+              kTypeNote == CUDNN_TYPE_NUMERICAL_NOTE &&
+              kTypePointwise == CUDNN_TYPE_POINTWISE_MODE &&
+              kTypeDescriptor == CUDNN_TYPE_BACKEND_DESCRIPTOR);
+static_assert(kPointwise == CUDNN_BACKEND_POINTWISE_DESCRIPTOR &&
+              kConvolution == CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR &&
+              kEngine == CUDNN_BACKEND_ENGINE_DESCRIPTOR &&
+              kEngineConfig == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR &&
+              kHeuristics == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR &&
+              kExecutionPlan == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR &&
+              kKnobChoice == CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR &&
+              kConvolutionForward == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR &&
+              kPointwiseOperation == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR &&
+              kOperationGraph == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR &&
+              kVariantPack == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR &&
+              kTensor == CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+static_assert(kPointwiseMode == CUDNN_ATTR_POINTWISE_MODE &&
+              kPointwisePrecision == CUDNN_ATTR_POINTWISE_MATH_PREC &&
+              kConvPrecision == CUDNN_ATTR_CONVOLUTION_COMP_TYPE &&
+              kConvMode == CUDNN_ATTR_CONVOLUTION_CONV_MODE &&
+              kConvDilations == CUDNN_ATTR_CONVOLUTION_DILATIONS &&
+              kConvStrides == CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES &&
+              kConvPostPads == CUDNN_ATTR_CONVOLUTION_POST_PADDINGS &&
+              kConvPrePads == CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS &&
+              kConvSpatialDims == CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS);
+static_assert(kHeuristicMode == CUDNN_ATTR_ENGINEHEUR_MODE &&
+              kHeuristicGraph == CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH &&
+              kHeuristicResults == CUDNN_ATTR_ENGINEHEUR_RESULTS &&
+              kConfigEngine == CUDNN_ATTR_ENGINECFG_ENGINE &&
+              kConfigKnobs == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES &&
+              kPlanConfig == CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG &&
+              kPlanWorkspace == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE &&
+              kKnobType == CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE &&
+              kKnobValue == CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
+static_assert(kForwardAlpha == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA &&
+              kForwardBeta == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA &&
+              kForwardConv == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC &&
+              kForwardW == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W &&
+              kForwardX == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X &&
+              kForwardY == CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y &&
+              kOpPointwise == CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR &&
+              kOpX == CUDNN_ATTR_OPERATION_POINTWISE_XDESC &&
+              kOpB == CUDNN_ATTR_OPERATION_POINTWISE_BDESC &&
+              kOpY == CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+static_assert(kGraphOperations == CUDNN_ATTR_OPERATIONGRAPH_OPS &&
+              kTensorAlignment == CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT &&
+              kTensorType == CUDNN_ATTR_TENSOR_DATA_TYPE &&
+              kTensorDims == CUDNN_ATTR_TENSOR_DIMENSIONS &&
+              kTensorStrides == CUDNN_ATTR_TENSOR_STRIDES &&
+              kTensorId == CUDNN_ATTR_TENSOR_UNIQUE_ID &&
+              kTensorVirtual == CUDNN_ATTR_TENSOR_IS_VIRTUAL &&
+              kPackIds == CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS &&
+              kPackPointers == CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS &&
+              kPackWorkspace == CUDNN_ATTR_VARIANT_PACK_WORKSPACE &&
+              kEngineGraph == CUDNN_ATTR_ENGINE_OPERATION_GRAPH &&
+              kEngineIndex == CUDNN_ATTR_ENGINE_GLOBAL_INDEX &&
+              kEngineNotes == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE);
+static_assert(kNoteTensorCore == CUDNN_NUMERICAL_NOTE_TENSOR_CORE &&
+              kNoteDownConvert == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS &&
+              kNoteReducedSums == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION &&
+              kNoteFft == CUDNN_NUMERICAL_NOTE_FFT &&
+              kNoteNondeterministic == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC &&
+              kNoteWinograd == CUDNN_NUMERICAL_NOTE_WINOGRAD &&
+              kNoteLastWinograd == CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13);
+}  // namespace vitrail::cuda::dnn
+#endif
+
 namespace vitrail::cuda {
 namespace {
 
@@ -84,6 +167,7 @@ TEST(Library, UnknownNamesAreNamed) {
 TEST(Library, Versions) {
   EXPECT_EQ(version_text("cublasLt", 130100), "cuBLASLt 13.1.0");
   EXPECT_EQ(version_text("cublasLt", 120604), "cuBLASLt 12.6.4");
+  EXPECT_EQ(version_text("cudnn", 91400), "cuDNN 9.14.0");
 }
 
 TEST(Library, FoldersOfTheEnvironmentComeFirst) {

@@ -8,6 +8,7 @@
 #include "base/round.h"
 #include "kernels/cuda/mma_tiles.h"
 #include "kernels/gemm/family.h"
+#include "kernels/library_epilogue.h"
 
 namespace vitrail {
 namespace {
@@ -24,11 +25,6 @@ struct Product {
   Numbers numbers;
   bool fused = false;  // the epilogue is the library's; otherwise D is the workspace
   Expr product_bytes = 0;
-};
-
-struct Epilogue {
-  int bias = -1, residual = -1;  // inputs
-  int64_t activation = 0;
 };
 
 // Axes first..last-1 as one, skipping those of one element.
@@ -52,47 +48,6 @@ bool apart(const Expr& ld, const Expr& width) {
   Expr quotient;
   return !ld.is_constant() && divides(width, ld, &quotient) &&
          !(quotient.is_constant() && quotient.constant() < 1);
-}
-
-// acc + bias + residual in any order, then one activation: what D = act(AB + C + bias) says.
-bool library_epilogue(const Problem& p, Epilogue& out) {
-  const PointwiseProgram& program = p.epilogue;
-  const Operand& d = p.outputs[0];
-  if (p.outputs.size() != 1 || program.results.size() != 1) return false;
-  int current = 0;
-  for (size_t i = 0; i < program.code.size(); ++i) {
-    const PointwiseInstr& in = program.code[i];
-    const int defined = program.inputs + static_cast<int>(i);
-    if (out.activation != 0) return false;
-    if (in.op == Pointwise::add && (in.a == current) != (in.b == current)) {
-      const int other = in.a == current ? in.b : in.a;
-      if (other < 1 || other >= program.inputs) return false;
-      const int index = p.epilogue_inputs + other - 1;
-      const Operand& o = p.inputs[static_cast<size_t>(index)];
-      bool repeats = true;
-      for (size_t axis = 0; axis + 1 < o.dims.size(); ++axis)
-        repeats &= o.strides[axis].is(0) || o.dims[axis].is(1);
-      const bool dense = o.dtype == d.dtype && (o.strides.back().is(1) || o.dims.back().is(1));
-      // Its vector loads of a bias have no alignment that can be asked for.
-      const bool bias =
-          repeats && cuda::known_alignment(p, false, static_cast<size_t>(index)) >= 16;
-      if (!dense) return false;
-      if (bias && out.bias < 0)
-        out.bias = index;
-      else if (!repeats && out.residual < 0)
-        out.residual = index;
-      else
-        return false;
-    } else if (in.a == current && in.op == Pointwise::relu) {
-      out.activation = 1;
-    } else if (in.a == current && in.op == Pointwise::gelu_tanh) {
-      out.activation = 2;
-    } else {
-      return false;
-    }
-    current = defined;
-  }
-  return program.results[0] == current;
 }
 
 // Rows of A (and of D and C, where they are operands) as one matrix or a batch of them.
@@ -145,10 +100,10 @@ Product product_of(const Problem& p) {
   if (b.dims.back() != n || b.dims[b.dims.size() - 2] != k)
     return refuse("extents of A, B and the output do not match");
 
-  Epilogue epilogue;
+  LibraryEpilogue epilogue;
   const bool plain = d.strides.back().is(1) || n.is(1);
-  bool fused =
-      (d.dtype == a.dtype || d.dtype == DType::f32) && plain && library_epilogue(p, epilogue);
+  bool fused = (d.dtype == a.dtype || d.dtype == DType::f32) && plain &&
+               library_epilogue(p, LibraryEpilogue::Kind::matmul, epilogue);
   Rows rows;
   const auto lay = [&](bool with_outputs) {
     std::vector<const Operand*> operands = {&a};
@@ -232,17 +187,6 @@ Product product_of(const Problem& p) {
 Refusal accepts(const Problem& p, const GpuMachine& machine) {
   if (machine.cublas_lt.version == 0) return machine.cublas_lt.missing;
   return product_of(p).refused;
-}
-
-/// The problem at these extents, as one of constants.
-Problem constant_problem(const BoundProblem& bound) {
-  Problem out = *bound.problem;
-  const auto set = [](std::vector<Operand>& list, const std::vector<BoundOperand>& values) {
-    for (size_t i = 0; i < list.size(); ++i)
-      list[i].dims = to_shape(values[i].dims), list[i].strides = to_shape(values[i].strides);
-  };
-  set(out.inputs, bound.inputs), set(out.outputs, bound.outputs);
-  return out;
 }
 
 std::vector<Tactic> tactics(const BoundProblem& bound, const GpuMachine& machine) {
