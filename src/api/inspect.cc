@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/memory.h"
+#include "backends/cuda/library.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "kernels/gpu_kernel.h"
@@ -91,6 +92,11 @@ void steps_json(const Block& block, const Plan& plan, const InspectOptions& opti
         s["kernels"].push_back({{"kernel", c.kernel},
                                 {"tactic", to_string(c.tactic)},
                                 {"microseconds", c.microseconds}});
+      for (size_t i = 0; i < step.choices.size(); ++i)
+        for (const GpuLaunch& launch : step.choices[i].launches)
+          if (launch.library)
+            s["kernels"][i]["library"] =
+                cuda::version_text(launch.library->library, launch.library->version);
       if (step.choices.empty())
         s["kernels"].push_back({{"kernel", heuristic_kernel(step)}, {"tactic", "heuristic"}});
       if (options.why) s["refused"] = refusals(step, plan);
@@ -214,6 +220,7 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
           printable(s["name"].get<std::string>(), 80));
       for (const Json& k : s["kernels"]) {
         out += "  " + k["kernel"].get<std::string>();
+        if (k.contains("library")) out += fmt::format(" ({})", k["library"].get<std::string>());
         if (k.contains("microseconds") && k["microseconds"].get<double>() > 0)
           out += fmt::format(" {:.1f} us", k["microseconds"].get<double>());
       }

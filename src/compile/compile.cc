@@ -132,6 +132,7 @@ class Build {
     for (std::string& line : account_of_attentions(imported_, graph, built.taken_apart))
       report_.lines.push_back(std::move(line));
     std::move(tuning.begin(), tuning.end(), std::back_inserter(report_.lines));
+    if (gpu_) report_.lines.push_back(account_of_libraries(built.plan, *gpu_));
     return std::move(built.plan);
   }
 

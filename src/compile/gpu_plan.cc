@@ -172,4 +172,24 @@ void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
   for (const std::string& source : sources) plan.modules.push_back(compiler.get(source));
 }
 
+std::string account_of_libraries(const Plan& plan, const GpuTarget& target) {
+  std::map<std::string, int> steps;
+  for_each_step(plan.steps, [&](const Step& step) {
+    std::set<std::string> called;
+    for (const KernelChoice& choice : step.choices)
+      for (const GpuLaunch& launch : choice.launches)
+        if (launch.library)
+          called.insert(cuda::version_text(launch.library->library, launch.library->version));
+    for (const std::string& name : called) ++steps[name];
+  });
+  std::string out;
+  for (const auto& [name, count] : steps)
+    out += fmt::format("{}{} in {} step{}", out.empty() ? "calls " : ", ", name, count,
+                       count == 1 ? "" : "s");
+  if (!out.empty()) return out + ": the plan needs it where it runs";
+  for (const GpuLibrary* library : {&target.machine.cublas_lt, &target.machine.cudnn})
+    if (library->version == 0) return "calls no library: " + library->missing;
+  return "calls no library: kernels of ours suit every step";
+}
+
 }  // namespace vitrail

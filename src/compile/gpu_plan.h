@@ -39,6 +39,8 @@ void set_alignments(Step& step, const Plan& plan);
 /// sums must have one order, at each point of the plan's ranges. Sets target and choices, without
 /// code.
 void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels);
+/// A line on the libraries that the plan calls, or why it calls none.
+std::string account_of_libraries(const Plan& plan, const GpuTarget& target);
 /// Generates and compiles the code of all choices.
 void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
                   CodeCompiler& compiler);

@@ -78,6 +78,34 @@ TEST_F(GpuPlan, AKernelSwitchedOffGivesWayToTheNext) {
   EXPECT_NE(why.find(first + ": it failed the verification"), std::string::npos) << why;
 }
 
+TEST_F(GpuPlan, WithoutTheDeviceNoLibraryIsCalledAndTheAccountSaysWhy) {
+  const Plan plan = make();
+  const auto target = gpu_target(options_);
+  const GpuKernel& row = *find_gpu_kernel("gemm_cublaslt");
+  EXPECT_NE(row.accepts(step_of(plan, "gemm").problem, target->machine).find("not here"),
+            std::string::npos);
+  EXPECT_NE(account_of_libraries(plan, *target).find("calls no library: its algorithms"),
+            std::string::npos);
+}
+
+TEST_F(GpuPlan, CallsOfLibrariesNeedNoMachineCodeAndAreTold) {
+  Plan plan = make();
+  auto target = gpu_target(options_);
+  target->machine.cublas_lt = {130100, ""};
+  CodeCompiler compiler(target->machine.architecture(), {});
+  std::erase_if(plan.steps, [](const Step& s) {
+    return s.problem.family != "gemm" || s.problem.inputs[0].dtype != DType::f16;
+  });
+  ASSERT_EQ(plan.steps.size(), 1u);
+  plan.steps[0].choices = {{.when = {}, .kernel = "gemm_cublaslt", .tactic = {{"algo", 66}}}};
+  add_gpu_code(plan, *target, kernels_, compiler);
+  EXPECT_EQ(plan.steps[0].choices[0].module, -1);
+  EXPECT_TRUE(plan.modules.empty());
+  ASSERT_EQ(plan.steps[0].choices[0].launches.size(), 1u);
+  EXPECT_EQ(account_of_libraries(plan, *target),
+            "calls cuBLASLt 13.1.0 in 1 step: the plan needs it where it runs");
+}
+
 TEST_F(GpuPlan, AFamilyWithoutASoundKernelIsLeftToTheReferences) {
   for (const GpuKernel* kernel : all_gpu_kernels())
     if (std::string_view(kernel->family) == "softmax") kernels_.off.insert(kernel->name);

@@ -150,6 +150,17 @@ class Matmul {
     return out;
   }
 
+  /// Whether the result is known to be rounded once. With both a bias and C, algorithms older than
+  /// Hopper's round a narrow sum before they add the bias (seen on an H200, tests/gpu).
+  bool exact(const Numbers& numbers, const HeuristicResult& r) const {
+    if (d_type_ == kF32 || numbers.get("bias", -1) < 0 || numbers.get("c", -1) < 0) return true;
+    uint32_t id = 0;
+    size_t written = 0;
+    return lt_api().cublasLtMatmulAlgoConfigGetAttribute(&r.algo, kAlgoId, &id, sizeof id,
+                                                         &written) == kSuccess &&
+           id == kHopperAlgo;
+  }
+
   /// The algorithm that the numbers name, checked for these extents by the library.
   bool named(const Numbers& numbers, HeuristicResult& result) const {
     if (numbers.get("algo", -1) < 0) return false;
@@ -224,7 +235,11 @@ class MatmulOperation : public LibraryOperation {
     d_offset_ = static_cast<uint64_t>(numbers.within("d_offset", 0, kMostNumber));
     workspace_ = static_cast<size_t>(numbers.within("workspace", 0, kMostNumber));
     if (matmul_.named(numbers, chosen_) && chosen_.workspace <= workspace_) return;
-    const std::vector<HeuristicResult> others = matmul_.heuristics(numbers, workspace_, 1);
+    constexpr int kOthers = 8;
+    std::vector<HeuristicResult> others = matmul_.heuristics(numbers, workspace_, kOthers);
+    // Rounding twice is better than no result.
+    std::stable_partition(others.begin(), others.end(),
+                          [&](const HeuristicResult& r) { return matmul_.exact(numbers, r); });
     require(!others.empty(), Code::resource,
             "{} has no algorithm for a product of {} x {} x {} with {} bytes of workspace: build "
             "the plan again with --no-libraries",
@@ -273,6 +288,7 @@ std::vector<Tactic> cublas_lt_tactics(const std::shared_ptr<Device>& device, con
   const Matmul matmul(*device, numbers);
   std::vector<Tactic> out;
   for (const HeuristicResult& r : matmul.heuristics(numbers, kWorkspace, count)) {
+    if (!matmul.exact(numbers, r)) continue;
     Tactic tactic;
     const auto get = [&](const char* name, int attribute, size_t bytes) {
       uint32_t value = 0;

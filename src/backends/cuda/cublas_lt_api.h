@@ -76,5 +76,7 @@ constexpr AlgoAttribute kAlgoAttributes[] = {
     {"tile", 1, 4},   {"split", 2, 4},  {"reduction", 3, 4}, {"swizzle", 4, 4},
     {"custom", 5, 4}, {"stages", 6, 4}, {"inner", 7, 2},     {"cluster", 8, 2}};
 constexpr int kAlgoId = 0;
+/// Hopper's own products, on wgmma.
+constexpr uint32_t kHopperAlgo = 66;
 
 }  // namespace vitrail::cuda::lt

@@ -2,8 +2,10 @@
 #include "backends/cuda/cudnn.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "backends/cuda/cudnn_api.h"
 #include "backends/cuda/numbers.h"
@@ -330,6 +332,11 @@ class Convolution {
     const Descriptor what(kPointwise);
     what.set(kPointwiseMode, kTypePointwise, mode);
     what.set(kPointwisePrecision, kTypeData, kF32);
+    if (mode == kRelu) {  // without these its clips are whatever they are
+      what.set(kReluLow, kTypeDouble, 0.0);
+      what.set(kReluHigh, kTypeDouble, static_cast<double>(std::numeric_limits<float>::max()));
+      what.set(kReluSlope, kTypeDouble, 0.0);
+    }
     what.must_finalize("describing an epilogue");
     const Descriptor& op = operations.emplace_back(kPointwiseOperation);
     op.set(kOpPointwise, what);

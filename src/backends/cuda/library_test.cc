@@ -68,6 +68,10 @@ static_assert(kAdd == CUDNN_POINTWISE_ADD && kRelu == CUDNN_POINTWISE_RELU_FWD &
 static_assert(kTypeHandle == CUDNN_TYPE_HANDLE && kTypeData == CUDNN_TYPE_DATA_TYPE &&
               kTypeBoolean == CUDNN_TYPE_BOOLEAN && kTypeInt64 == CUDNN_TYPE_INT64 &&
               kTypeFloat == CUDNN_TYPE_FLOAT && kTypePointer == CUDNN_TYPE_VOID_PTR &&
+              kTypeDouble == CUDNN_TYPE_DOUBLE &&
+              kReluLow == CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP &&
+              kReluHigh == CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP &&
+              kReluSlope == CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE &&
               kTypeConvolutionMode == CUDNN_TYPE_CONVOLUTION_MODE &&
               kTypeHeuristic == CUDNN_TYPE_HEUR_MODE && kTypeKnob == CUDNN_TYPE_KNOB_TYPE &&
               kTypeNote == CUDNN_TYPE_NUMERICAL_NOTE &&
