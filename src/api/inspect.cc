@@ -23,7 +23,13 @@ GpuMachine gpu_of(const Plan& plan) {
   if (plan.target.starts_with(kPrefix))
     std::from_chars(plan.target.data() + kPrefix.size(), plan.target.data() + plan.target.size(),
                     sm);
-  return typical_gpu(sm);
+  GpuMachine machine = typical_gpu(sm);
+  machine.cublas_lt = machine.cudnn = {1, ""};
+  // Whether the build had the libraries, its account says.
+  constexpr std::string_view kNone = "calls no library, ";
+  for (const std::string& line : plan.account)
+    if (line.starts_with(kNone)) machine.cublas_lt = machine.cudnn = {0, line.substr(kNone.size())};
+  return machine;
 }
 
 std::string join(const std::vector<std::string>& list, const char* between) {

@@ -51,7 +51,7 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
             "--arch '{}': expected sm_80, sm_86, sm_87, sm_89 or sm_90",
             printable(options.architecture));
     target.machine = typical_gpu(std::stoi(digits));
-    forbid_libraries(target.machine, "its algorithms are asked for on a device that is not here");
+    forbid_libraries(target.machine, "as algorithms are asked for on a device that is not here");
     if (number >= cuda::device_count()) return target;
     const GpuMachine present = cuda::Device::open(number)->machine();
     if (present.sm != target.machine.sm) return target;
@@ -59,7 +59,7 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   target.machine = cuda::Device::open(number)->machine();
   target.device = number;
   typical_gpu(target.machine.sm);  // refuses what no kernel is written for
-  forbid_libraries(target.machine, "--no-libraries");
+  forbid_libraries(target.machine, "as --no-libraries says");
   if (!options.libraries) return target;
   target.machine.device = number;
   target.machine.cublas_lt = cuda::library("cublasLt");
@@ -188,7 +188,7 @@ std::string account_of_libraries(const Plan& plan, const GpuTarget& target) {
                        count == 1 ? "" : "s");
   if (!out.empty()) return out + ": the plan needs it where it runs";
   for (const GpuLibrary* library : {&target.machine.cublas_lt, &target.machine.cudnn})
-    if (library->version == 0) return "calls no library: " + library->missing;
+    if (library->version == 0) return "calls no library, " + library->missing;
   return "calls no library: kernels of ours suit every step";
 }
 

@@ -6,8 +6,7 @@
 namespace vitrail {
 
 // own + bias + residual in any order, then at most one activation.
-bool library_epilogue(const Problem& p, LibraryEpilogue::Kind kind, LibraryEpilogue& out) {
-  const bool matmul = kind == LibraryEpilogue::Kind::matmul;
+bool library_epilogue(const Problem& p, LibraryEpilogue& out) {
   const PointwiseProgram& program = p.epilogue;
   const Operand& d = p.outputs[0];
   if (p.outputs.size() != 1 || program.results.size() != 1) return false;
@@ -39,8 +38,6 @@ bool library_epilogue(const Problem& p, LibraryEpilogue::Kind kind, LibraryEpilo
       out.activation = 1;
     } else if (in.a == current && in.op == Pointwise::gelu_tanh) {
       out.activation = 2;
-    } else if (in.a == current && in.op == Pointwise::gelu && !matmul) {
-      out.activation = 3;
     } else {
       return false;
     }

@@ -2,7 +2,6 @@
 #include "backends/cuda/cudnn.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -137,9 +136,8 @@ class Convolution {
     const std::vector<int64_t> y(std::begin(y_dims), std::end(y_dims));
     std::vector<Descriptor> operations;
     operations.reserve(4);
-    const int64_t activation = numbers.within("activation", 0, 3);
     const bool bias = numbers.get("bias", -1) >= 0, residual = numbers.get("residual", -1) >= 0;
-    int left = bias + residual + (activation != 0);
+    int left = bias + residual;
     const auto result = [&] {
       if (left == 0) return tensor(kY, y_type, y, strides("y"), align("align_y"));
       // Between operations: float32, channels innermost.
@@ -147,20 +145,14 @@ class Convolution {
     };
     size_t last = result();
     forward(operations, last);
-    const auto then = [&](int mode, int64_t other) {
+    const auto then = [&](size_t other) {
       --left;
       const size_t from = last;
       last = result();
-      pointwise(operations, mode, from, other, last);
+      add(operations, from, other, last);
     };
-    if (bias)
-      then(kAdd, static_cast<int64_t>(tensor(kBias, data_type(numbers.at("bias_type")),
-                                             {1, o, 1, 1}, {o, 1, o, o}, align("align_bias"))));
-    if (residual)
-      then(kAdd, static_cast<int64_t>(
-                     tensor(kResidual, y_type, y, strides("r"), align("align_residual"))));
-    constexpr int kModes[] = {0, kRelu, kGeluTanh, kGelu};
-    if (activation) then(kModes[activation], -1);
+    if (bias) then(tensor(kBias, y_type, {1, o, 1, 1}, {o, 1, o, o}, align("align_bias")));
+    if (residual) then(tensor(kResidual, y_type, y, strides("r"), align("align_residual")));
     std::vector<void*> raw;
     for (const Descriptor& d : operations) raw.push_back(d.raw());
     graph_.set(kGraphHandle, kTypeHandle, handle_.handle);
@@ -327,21 +319,15 @@ class Convolution {
     op.set(kForwardBeta, kTypeFloat, 0.0f);
     op.must_finalize("describing a convolution");
   }
-  void pointwise(std::vector<Descriptor>& operations, int mode, size_t from, int64_t other,
-                 size_t to) const {
+  void add(std::vector<Descriptor>& operations, size_t from, size_t other, size_t to) const {
     const Descriptor what(kPointwise);
-    what.set(kPointwiseMode, kTypePointwise, mode);
+    what.set(kPointwiseMode, kTypePointwise, kAdd);
     what.set(kPointwisePrecision, kTypeData, kF32);
-    if (mode == kRelu) {  // without these its clips are whatever they are
-      what.set(kReluLow, kTypeDouble, 0.0);
-      what.set(kReluHigh, kTypeDouble, static_cast<double>(std::numeric_limits<float>::max()));
-      what.set(kReluSlope, kTypeDouble, 0.0);
-    }
     what.must_finalize("describing an epilogue");
     const Descriptor& op = operations.emplace_back(kPointwiseOperation);
     op.set(kOpPointwise, what);
     op.set(kOpX, tensors_[from]);
-    if (other >= 0) op.set(kOpB, tensors_[static_cast<size_t>(other)]);
+    op.set(kOpB, tensors_[other]);
     op.set(kOpY, tensors_[to]);
     op.must_finalize("describing an epilogue");
   }

@@ -11,19 +11,18 @@ constexpr int kSuccess = 0;
 // cudnnDataType_t
 constexpr int kF32 = 0, kF16 = 2, kBf16 = 9;
 constexpr int kCrossCorrelation = 1, kHeuristicInstant = 0;
-// cudnnPointwiseMode_t; its GELU is the one with erf
-constexpr int kAdd = 0, kRelu = 100, kGelu = 104, kGeluTanh = 107;
+// cudnnPointwiseMode_t
+constexpr int kAdd = 0;
 // cudnnBackendAttributeType_t
 constexpr int kTypeHandle = 0, kTypeData = 1, kTypeBoolean = 2, kTypeInt64 = 3, kTypeFloat = 4,
-              kTypeDouble = 5, kTypePointer = 6, kTypeConvolutionMode = 7, kTypeHeuristic = 8,
-              kTypeKnob = 9, kTypeNote = 11, kTypePointwise = 14, kTypeDescriptor = 15;
+              kTypePointer = 6, kTypeConvolutionMode = 7, kTypeHeuristic = 8, kTypeKnob = 9,
+              kTypeNote = 11, kTypePointwise = 14, kTypeDescriptor = 15;
 // cudnnBackendDescriptorType_t
 constexpr int kPointwise = 0, kConvolution = 1, kEngine = 2, kEngineConfig = 3, kHeuristics = 4,
               kExecutionPlan = 5, kKnobChoice = 7, kConvolutionForward = 10,
               kPointwiseOperation = 13, kOperationGraph = 15, kVariantPack = 16, kTensor = 17;
 // cudnnBackendAttributeName_t
-constexpr int kPointwiseMode = 0, kPointwisePrecision = 1, kReluLow = 3, kReluHigh = 4,
-              kReluSlope = 5;
+constexpr int kPointwiseMode = 0, kPointwisePrecision = 1;
 constexpr int kConvPrecision = 100, kConvMode = 101, kConvDilations = 102, kConvStrides = 103,
               kConvPostPads = 104, kConvPrePads = 105, kConvSpatialDims = 106;
 constexpr int kHeuristicMode = 200, kHeuristicGraph = 201, kHeuristicResults = 202;

@@ -62,16 +62,10 @@ static_assert(kSuccess == CUDNN_STATUS_SUCCESS && kF32 == CUDNN_DATA_FLOAT &&
               kF16 == CUDNN_DATA_HALF && kBf16 == CUDNN_DATA_BFLOAT16 &&
               kCrossCorrelation == CUDNN_CROSS_CORRELATION &&
               kHeuristicInstant == CUDNN_HEUR_MODE_INSTANT);
-static_assert(kAdd == CUDNN_POINTWISE_ADD && kRelu == CUDNN_POINTWISE_RELU_FWD &&
-              kGelu == CUDNN_POINTWISE_GELU_FWD &&
-              kGeluTanh == CUDNN_POINTWISE_GELU_APPROX_TANH_FWD);
+static_assert(kAdd == CUDNN_POINTWISE_ADD);
 static_assert(kTypeHandle == CUDNN_TYPE_HANDLE && kTypeData == CUDNN_TYPE_DATA_TYPE &&
               kTypeBoolean == CUDNN_TYPE_BOOLEAN && kTypeInt64 == CUDNN_TYPE_INT64 &&
               kTypeFloat == CUDNN_TYPE_FLOAT && kTypePointer == CUDNN_TYPE_VOID_PTR &&
-              kTypeDouble == CUDNN_TYPE_DOUBLE &&
-              kReluLow == CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP &&
-              kReluHigh == CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP &&
-              kReluSlope == CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE &&
               kTypeConvolutionMode == CUDNN_TYPE_CONVOLUTION_MODE &&
               kTypeHeuristic == CUDNN_TYPE_HEUR_MODE && kTypeKnob == CUDNN_TYPE_KNOB_TYPE &&
               kTypeNote == CUDNN_TYPE_NUMERICAL_NOTE &&

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions by cuDNN, with bias, residual and activation in its graph. The packed weight, which
+// Convolutions by cuDNN, with bias and residual in its graph. The packed weight, which
 // all rows share, is turned into cuDNN's order by a launch of ours before each call: a copy of a
 // small tensor that needs no second weight in the plan.
 #include <algorithm>
@@ -53,8 +53,8 @@ Call call_of(const Problem& p) {
   const ConvInts ints(p);
   if (ints.pad_top < 0 || ints.pad_left < 0) return refuse("a negative pad");
   LibraryEpilogue epilogue;
-  if (!library_epilogue(p, LibraryEpilogue::Kind::convolution, epilogue))
-    return refuse("an epilogue other than bias, residual and activation");
+  if (!library_epilogue(p, epilogue) || epilogue.activation != 0)
+    return refuse("an epilogue other than bias and residual");
 
   const auto number = [&](const char* name, const Expr& e) { out.numbers[name] = e; };
   const auto strides = [&](const std::string& name, const Operand& o) {
@@ -75,10 +75,7 @@ Call call_of(const Problem& p) {
   number("type", type(x.dtype)), number("y_type", type(y.dtype));
   strides("x", x), strides("y", y);
   number("align_x", align(false, 0)), number("align_y", align(true, 0));
-  if (epilogue.bias >= 0) {
-    number("bias_type", type(p.inputs[static_cast<size_t>(epilogue.bias)].dtype));
-    number("align_bias", align(false, epilogue.bias));
-  }
+  if (epilogue.bias >= 0) number("align_bias", align(false, epilogue.bias));
   if (epilogue.residual >= 0) {
     strides("r", p.inputs[static_cast<size_t>(epilogue.residual)]);
     number("align_residual", align(false, epilogue.residual));
@@ -86,7 +83,7 @@ Call call_of(const Problem& p) {
   number("stride_h", ints.stride_h), number("stride_w", ints.stride_w);
   number("pad_top", ints.pad_top), number("pad_left", ints.pad_left);
   number("dilation_h", ints.dilation_h), number("dilation_w", ints.dilation_w);
-  number("activation", epilogue.activation), number("workspace_at", workspace);
+  number("workspace_at", workspace);
   number("tf32", x.dtype == DType::f32 && p.integer("tf32", 0) != 0);
   return out;
 }

@@ -102,8 +102,8 @@ Product product_of(const Problem& p) {
 
   LibraryEpilogue epilogue;
   const bool plain = d.strides.back().is(1) || n.is(1);
-  bool fused = (d.dtype == a.dtype || d.dtype == DType::f32) && plain &&
-               library_epilogue(p, LibraryEpilogue::Kind::matmul, epilogue);
+  bool fused =
+      (d.dtype == a.dtype || d.dtype == DType::f32) && plain && library_epilogue(p, epilogue);
   Rows rows;
   const auto lay = [&](bool with_outputs) {
     std::vector<const Operand*> operands = {&a};
