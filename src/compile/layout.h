@@ -72,9 +72,10 @@ struct Refused {
 /// Gives every value of the graph, and of the bodies of its Ifs and Loops, its storage. Axis orders
 /// are chosen value by value, in the order of execution: those of `orders`, otherwise what costs
 /// the fewest copied bytes at `opt`. Concat inputs and the results of branches are written in place
-/// where their producers allow it. Fusions that cannot be lowered are appended to `refused` (the
+/// where their producers allow it. For a GPU rows are filled up to 16 bytes where that costs no
+/// copy. Fusions that cannot be lowered are appended to `refused` (the
 /// layout is then void).
 Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
-               const AxisOrders& orders = {});
+               const AxisOrders& orders = {}, bool gpu = false);
 
 }  // namespace vitrail

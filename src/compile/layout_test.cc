@@ -13,10 +13,11 @@ namespace {
 // A graph after all passes, laid out.
 class LaidOut {
  public:
-  explicit LaidOut(const std::string& text, const Bindings& opt = {}) : graph_(ir::graph_of(text)) {
+  explicit LaidOut(const std::string& text, const Bindings& opt = {}, bool gpu = false)
+      : graph_(ir::graph_of(text)) {
     passes::run(graph_);
     std::vector<Refused> refused;
-    layout_ = lay_out(graph_, opt, refused);
+    layout_ = lay_out(graph_, opt, refused, {}, gpu);
     EXPECT_TRUE(refused.empty()) << (refused.empty() ? "" : refused[0].why) << "\n" << text;
     never_writes_inputs();
   }
@@ -73,6 +74,27 @@ TEST(Layout, ConcatIsWrittenInPlace) {
   EXPECT_EQ(to_string(p.strides), "[45,9,1]");
   EXPECT_TRUE(p.offset.is(0));
   EXPECT_TRUE(q.offset.is(6));
+}
+
+// Rows of 13 channels lie in 16 on a GPU, but not where the model's output then needs a copy.
+TEST(Layout, RowsAreFilledUpOnGpus) {
+  const char* const text = R"((x: f32[N,5,4]) -> (y, z) {
+    symbol N input 1..
+    const w: f32[4,13] = #0
+    const v: f32[13,3] = #0
+    const u: f32[4,13] = #0
+    const s: i64[2] = {-1, 13}
+    p = MatMul(x, w)
+    y = MatMul(p, v)
+    q = MatMul(x, u)
+    z = Reshape(q, s)
+  })";
+  for (const bool gpu : {false, true}) {
+    const LaidOut laid(text, {{"N", 2}}, gpu);
+    EXPECT_EQ(laid.copies(), Names());
+    EXPECT_EQ(to_string(laid.step("gemm", 0).outputs[0].strides), gpu ? "[80,16,1]" : "[65,13,1]");
+    EXPECT_EQ(to_string(laid.step("gemm", 2).outputs[0].strides), "[65,13,1]");
+  }
 }
 
 // CvT: a class token before the convolution's tokens. The tokens go straight into the window, for

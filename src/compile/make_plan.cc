@@ -9,6 +9,7 @@
 #include "compile/layout.h"
 #include "compile/live_ranges.h"
 #include "compile/packed_weights.h"
+#include "compile/spare_lanes.h"
 #include "compile/storage.h"
 #include "compile/together.h"
 #include "ir/control_flow.h"
@@ -47,6 +48,7 @@ class PlanMaker {
     buffers();
     if (gpu_) bring_together(layout_.steps, opt_);
     plan_.steps = make_block(layout_.steps);
+    if (gpu_) set_spare_lanes(plan_);
     set_live_ranges(plan_);
     return std::move(plan_);
   }

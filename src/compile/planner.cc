@@ -7,7 +7,7 @@
 namespace vitrail {
 
 Planner::Planner(ir::Graph& graph, const Bindings& opt, const AxisOrders& orders,
-                 std::vector<Refused>& refused, Layout& layout)
+                 std::vector<Refused>& refused, Layout& layout, bool gpu)
     : graph_(graph),
       opt_(opt),
       orders_(orders),
@@ -16,7 +16,8 @@ Planner::Planner(ir::Graph& graph, const Bindings& opt, const AxisOrders& orders
       buffers_(layout.buffers),
       order_(graph.topological_order()),
       users_(graph.users()),
-      storage_(graph.value_count()) {}
+      storage_(graph.value_count()),
+      gpu_(gpu) {}
 
 std::vector<LaidStep> Planner::run() {
   lower_fusions();
@@ -101,14 +102,22 @@ ir::Storage& Planner::of(ir::ValueId v) {
   return s;
 }
 
-ir::Storage Planner::fresh(const ir::Value& value, const ir::AxisOrder& order) {
-  ir::Value padded = value;
-  // Rows of 16-bit elements, which only GPUs have, start at multiples of 16 bytes: 31 channels lie
-  // in 32.
-  constexpr int64_t kGrain = 8;
-  if (size_of(value.dtype) == 2 && order.size() >= 2) {
+ir::Storage Planner::fresh(ir::ValueId v, const ir::AxisOrder& order) {
+  ir::Value padded = graph_.value(v);
+  const Shape dense = ir::dense_strides(padded.shape, order);
+  // On a GPU rows start at multiples of 16 bytes, 31 channels lie in 32, unless a reader, or the
+  // model's output, can take dense rows only.
+  constexpr int64_t kBytes = 16, kLeast = 8;
+  const auto size = static_cast<int64_t>(size_of(padded.dtype));
+  if (gpu_ && (size == 2 || size == 4) && order.size() >= 2) {
     Expr& row = padded.shape[static_cast<size_t>(order.back())];
-    if (row.is_constant() && row.constant() > kGrain) row = ceildiv(row, kGrain) * kGrain;
+    if (row.is_constant() && row.constant() > kLeast) {
+      const Expr own = row;
+      row = ceildiv(row, kBytes / size) * (kBytes / size);
+      if (!(row == own) &&
+          cost(v, {0, 0, ir::dense_strides(padded.shape, order)}) > cost(v, {0, 0, dense}))
+        row = own;
+    }
   }
   return {add_buffer(LaidBuffer::Kind::arena, padded), 0, ir::dense_strides(padded.shape, order)};
 }
@@ -160,8 +169,7 @@ size_t Planner::concat_axis(const ir::Node& node) const {
 void Planner::plan_concat(const ir::Node& node) {
   const ir::ValueId out = node.outputs[0];
   if (storage_[out.index].buffer < 0)
-    place(out, fresh(graph_.value(out),
-                     best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
+    place(out, fresh(out, best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
   ir::Storage window = of(out);
   const size_t axis = concat_axis(node);
   std::set<ir::ValueId> claimed;
@@ -195,7 +203,7 @@ ir::Storage Planner::in_order(ir::ValueId v, const ir::AxisOrder& order) {
   const auto key = std::make_pair(v.index, order);
   const auto found = copies_.find(key);
   if (found != copies_.end()) return found->second;
-  ir::Storage to = fresh(graph_.value(v), order);
+  ir::Storage to = fresh(v, order);
   emit_copy(v, of(v), to);
   copies_[key] = to;
   return to;
@@ -304,7 +312,7 @@ void Planner::visit_fusion(ir::NodeId id, const ir::Node& node) {
         preferred = operand.axes;
         std::erase(preferred, -1);
       }
-      place(v, fresh(graph_.value(v), best_order(v, std::move(preferred), operand.innermost)));
+      place(v, fresh(v, best_order(v, std::move(preferred), operand.innermost)));
     }
     step.outputs.push_back(of(v));
     step.output_values.push_back(v);
@@ -325,7 +333,7 @@ void Planner::visit_host(ir::NodeId id, const ir::Node& node) {
   }
   for (ir::ValueId out : node.outputs) {
     if (out.valid() && storage_[out.index].buffer < 0)
-      place(out, fresh(graph_.value(out), ir::natural_order(graph_.value(out).rank())));
+      place(out, fresh(out, ir::natural_order(graph_.value(out).rank())));
     step.outputs.push_back(out.valid() ? of(out) : ir::Storage{});
     step.output_values.push_back(out);
   }
@@ -351,9 +359,9 @@ void Planner::finish_output(size_t index) {
 }
 
 Layout lay_out(ir::Graph& graph, const Bindings& opt, std::vector<Refused>& refused,
-               const AxisOrders& orders) {
+               const AxisOrders& orders, bool gpu) {
   Layout layout;
-  layout.steps = Planner(graph, opt, orders, refused, layout).run();
+  layout.steps = Planner(graph, opt, orders, refused, layout, gpu).run();
   return layout;
 }
 

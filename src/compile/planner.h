@@ -14,7 +14,7 @@ namespace vitrail {
 class Planner {
  public:
   Planner(ir::Graph& graph, const Bindings& opt, const AxisOrders& orders,
-          std::vector<Refused>& refused, Layout& layout);
+          std::vector<Refused>& refused, Layout& layout, bool gpu);
 
   std::vector<LaidStep> run();
 
@@ -26,7 +26,7 @@ class Planner {
   int add_buffer(LaidBuffer::Kind kind, const ir::Value& value, int io = -1);
   void place(ir::ValueId v, ir::Storage s) { storage_[v.index] = std::move(s); }
   ir::Storage& of(ir::ValueId v);
-  ir::Storage fresh(const ir::Value& value, const ir::AxisOrder& order);
+  ir::Storage fresh(ir::ValueId v, const ir::AxisOrder& order);
   bool depends_on_data(const Expr& e) const;
   bool depends_on_data(const Shape& shape) const;
   std::pair<ir::ValueId, std::optional<ir::Storage>> owner_of(ir::ValueId v, ir::Storage wanted);
@@ -85,6 +85,7 @@ class Planner {
   std::map<ir::NodeId, Lowered> lowered_;
   std::set<ir::NodeId> needed_;
   std::map<std::pair<uint32_t, ir::AxisOrder>, ir::Storage> copies_;
+  bool gpu_;
 };
 
 }  // namespace vitrail

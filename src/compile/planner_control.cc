@@ -14,8 +14,7 @@ LaidStep Planner::control_step(ir::NodeId id, const ir::Node& node, LaidStep::Ki
   for (ir::ValueId out : node.outputs) {
     if (!out.valid()) continue;
     if (storage_[out.index].buffer < 0)
-      place(out, fresh(graph_.value(out),
-                       best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
+      place(out, fresh(out, best_order(out, ir::natural_order(graph_.value(out).rank()), -1)));
     step.outputs.push_back(of(out));
     step.output_values.push_back(out);
   }
@@ -33,7 +32,7 @@ void Planner::aim_outputs(const std::vector<std::optional<ir::Storage>>& targets
 
 Planner::Body Planner::lay_out_body(ir::Graph& body, const std::vector<ir::Storage>& inputs,
                                     const std::vector<std::optional<ir::Storage>>& targets) {
-  Planner inner(body, opt_, orders_, refused_, layout_);
+  Planner inner(body, opt_, orders_, refused_, layout_, gpu_);
   inner.lower_fusions();
   if (!refused_.empty()) return {};
   for (size_t i = 0; i < inputs.size(); ++i) inner.place(body.inputs[i], inputs[i]);
@@ -105,8 +104,10 @@ void Planner::visit_loop(ir::NodeId id, const ir::Node& node) {
     }
     // The round's number and the condition may be read by nothing.
     const bool read = i >= 2 || !users[v.index].empty() || body.is_output(v);
-    inputs.push_back(read ? fresh(body.value(v), ir::natural_order(body.value(v).rank()))
-                          : ir::Storage{});
+    const ir::Value& value = body.value(v);
+    inputs.push_back(
+        read ? ir::Storage{add_buffer(LaidBuffer::Kind::arena, value), 0, row_major(value.shape)}
+             : ir::Storage{});
     block_inputs.push_back(read ? LaidValue{v, inputs.back()} : LaidValue{});
   }
   Body laid = lay_out_body(body, inputs, {});

@@ -33,7 +33,8 @@ bool is_bias(const ir::Value& value) {
 }  // namespace
 
 bool has_narrow_weights(std::string_view family) {
-  return family == "gemm" || family == "conv" || family == "conv_transpose" || family == "inverted";
+  return family == "gemm" || family == "conv" || family == "conv_transpose" ||
+         family == "inverted" || family == "positional";
 }
 
 std::vector<std::pair<ir::ValueId, DType>> narrow_values(const ir::Graph& graph,

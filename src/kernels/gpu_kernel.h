@@ -25,7 +25,8 @@ namespace vitrail {
 ///   write to global memory: a launch may start before its predecessor has ended (programmatic
 ///   dependent launch). Constants may be prefetched before it. vt_trigger() as early as possible.
 /// - Results depend on nothing but the inputs: no float atomics, sums in a fixed order.
-/// - Reads and writes stay inside the operands' windows; loads wider than an element only where
+/// - Reads and writes stay inside the operands' windows and what is spare after their rows
+///   (spare_of() in kernels/cuda/text.h); loads wider than an element only where
 ///   extents, strides and the operand's alignment (Operand has none: 16 bytes for packed constants,
 ///   see aligned() in kernels/cuda/text.h) allow.
 /// - Symbolic extents become launch numbers, constant ones literals (kernels/cuda/text.h does

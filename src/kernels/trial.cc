@@ -85,6 +85,7 @@ Trial::Trial(const Pack& pack, const BoundProblem& problem, uint64_t seed) {
             "elements of an output coincide: {} with strides {}", to_string(operand.dims),
             to_string(operand.strides));
     window.pristine = window.memory;
+    window.spare = problem.problem->integer(fmt::format("spare_out{}", outputs_.size()), 0);
     outputs_.push_back(std::move(window));
   }
   for (Window& w : inputs_)
@@ -139,8 +140,12 @@ int64_t Trial::damaged_bytes() const {
   for (const Window& w : outputs_) {
     std::vector<std::byte> now = w.memory;
     const size_t size = size_of(w.operand.dtype);
-    for (int64_t at : w.offsets)
-      std::memset(now.data() + w.first + at, static_cast<int>(kPoison), size);
+    const int64_t columns = w.operand.dims.empty() ? 1 : w.operand.dims.back();
+    for (size_t i = 0; i < w.offsets.size(); ++i) {
+      const bool row_ends = static_cast<int64_t>(i) % columns == columns - 1;
+      std::memset(now.data() + w.first + w.offsets[i], static_cast<int>(kPoison),
+                  size * (1 + (row_ends ? static_cast<size_t>(w.spare) : 0)));
+    }
     for (size_t i = 0; i < now.size(); ++i) damage += now[i] != w.pristine[i];
   }
   return damage;

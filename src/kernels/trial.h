@@ -39,8 +39,8 @@ class Trial {
   Region output_region(size_t index);
   /// Poisons the outputs again, before another run.
   void reset_outputs();
-  /// Number of bytes outside the outputs' windows that are no longer what they were, plus bytes of
-  /// inputs that changed.
+  /// Number of bytes outside the outputs' windows (and what the problem's ints call spare of them)
+  /// that are no longer what they were, plus bytes of inputs that changed.
   int64_t damaged_bytes() const;
   /// Bytes of the elements of all windows, each address counted once.
   double traffic_bytes() const;
@@ -50,6 +50,7 @@ class Trial {
     BoundOperand operand;
     std::vector<std::byte> memory, pristine;
     int64_t first = 0;             // byte of element 0 in memory
+    int64_t spare = 0;             // elements after each row that may be overwritten
     std::vector<int64_t> offsets;  // bytes of each element after element 0, row-major
     Tensor packed;                 // of a constant that the family packs
   };

@@ -20,6 +20,7 @@ size_t fold_batchnorm(ir::Graph& graph);
 size_t fold_scale(ir::Graph& graph);
 size_t fuse_attention(ir::Graph& graph);
 size_t spectral_attention(ir::Graph& graph);
+size_t split_concat(ir::Graph& graph);
 size_t fuse_epilogue(ir::Graph& graph);
 size_t fuse_inverted(ir::Graph& graph);
 size_t fuse_pointwise(ir::Graph& graph);

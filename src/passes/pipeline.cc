@@ -32,6 +32,8 @@ const Pass kPipeline[] = {
     {"lower_forms", lower_forms},
     // What a simplifier moved out of a Gelu goes back into weights, before epilogues are formed.
     {"fold_scale", fold_scale},
+    // Biases are Adds by now, and products and their sum can still find epilogues.
+    {"split_concat", split_concat},
     // Reshapes around matrix products move below bias and residual, where pairs of them cancel.
     {"sink_views", sink_views},
     {"merge_views", merge_views},

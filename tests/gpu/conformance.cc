@@ -49,7 +49,11 @@ Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
   return out;
 }
 
-Problem in_storage(Problem p, DType type, bool aligned) {
+// How a sample's operands lie: dense wherever the margin puts them, dense from aligned addresses,
+// with rows of more than eight elements filled up to multiples of eight.
+enum class Memory : uint8_t { plain, aligned, spare };
+
+Problem in_storage(Problem p, DType type, Memory memory) {
   const auto convert = [&](std::vector<Operand>& list, const char* name) {
     for (size_t i = 0; i < list.size(); ++i) {
       const bool weight = list[i].constant && list[i].dims.size() >= 2;
@@ -57,7 +61,19 @@ Problem in_storage(Problem p, DType type, bool aligned) {
         list[i].dtype = type;
       else if (list[i].dtype == DType::f32 && !list[i].constant)
         list[i].dtype = type;
-      if (aligned) p.ints[fmt::format("align_{}{}", name, i)] = 16;
+      if (memory != Memory::plain) p.ints[fmt::format("align_{}{}", name, i)] = 16;
+      Operand& o = list[i];
+      constexpr int64_t kGrain = 8;
+      if (memory != Memory::spare || o.constant || o.dims.size() < 2 ||
+          !o.dims.back().is_constant() || o.dims.back().constant() < kGrain ||
+          o.strides != row_major(o.dims))
+        continue;
+      const int64_t columns = o.dims.back().constant(),
+                    wide = (columns + kGrain - 1) / kGrain * kGrain;
+      Shape padded = o.dims;
+      padded.back() = wide;
+      o.strides = row_major(padded);
+      p.ints[fmt::format("spare_{}{}", name, i)] = wide - columns;
     }
   };
   convert(p.inputs, "in");
@@ -69,16 +85,19 @@ Problem in_storage(Problem p, DType type, bool aligned) {
 // times values of at most 1; an inverted block's hidden and windowed channels. Those deviate by
 // about sqrt(c) / 3 (sqrt(c / 3) normalized) times sqrt(taps / 3); each errs by half a unit of
 // itself, and e of them are summed with weights of deviation sqrt(1 / 3): four deviations of the
-// sum, and half of that again for the first rounding.
+// sum, and half of that again for the first rounding. positional's values and what its first window
+// makes of them deviate by sqrt(c) / 3 and sqrt(3) times that, and reach the result through windows
+// of sqrt(3) each: 0.58 units of sqrt(c) sqrt(2), four deviations of which are ten.
 double rounded_inside(const BoundProblem& bound) {
   const DType type = bound.inputs[0].dtype;
   const double half = type == DType::f16 ? 4096 : type == DType::bf16 ? 32768 : 0;
   const std::string& family = bound.problem->family;
   if (family == "attention") return 1.5 * half;
-  if (family != "inverted") return 0;
+  if (family != "inverted" && family != "positional") return 0;
   const auto c = static_cast<double>(bound.inputs[0].dims[3]),
              e = static_cast<double>(bound.inputs[3].dims[0]);
   const auto taps = static_cast<double>(bound.inputs[3].dims[2] * bound.inputs[3].dims[3]);
+  if (family == "positional") return half * 10 * std::max(1.0, std::sqrt(c / 9));
   const double hidden =
       std::max(1.0, std::sqrt(bound.problem->integer("normalize", 0) ? c / 3 : c / 9));
   return half * (6 * hidden * std::max(1.0, std::sqrt(taps / 3)) * std::sqrt(e / 3) + 8);
@@ -278,8 +297,9 @@ int run(const std::string& part) {
     if (std::string_view(kernel->name).find(part) == std::string_view::npos) continue;
     for (const Problem& sample : find_family(kernel->family)->samples())
       for (const DType type : {DType::f32, DType::f16, DType::bf16})
-        for (const bool aligned : {false, true}) {
-          const Problem problem = in_storage(sample, type, aligned);
+        for (const Memory memory : {Memory::plain, Memory::aligned, Memory::spare}) {
+          if (memory == Memory::spare && size_of(type) != 2) continue;
+          const Problem problem = in_storage(sample, type, memory);
           if (!kernel->accepts(problem, machine).empty()) continue;
           const Bindings symbols = random_bindings(problem, random);
           const std::vector<Tactic> tactics =

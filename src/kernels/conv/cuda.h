@@ -13,4 +13,9 @@ std::vector<Tactic> conv_cuda_tactics(const BoundProblem& problem, bool transpos
                                       const GpuMachine& machine);
 GpuCode conv_cuda_generate(const Problem& problem, bool transposed, const Tactic& tactic);
 
+// What the tensor-core rows of conv share: their operands, and the packed weight, [tap, channels
+// filled up to a multiple of 8 unless there are fewer] rows of outputs.
+Refusal conv_cuda_mma_accepts(const Problem& problem);
+Tensor conv_cuda_mma_pack(const Problem& problem, size_t index, const Tensor& dense);
+
 }  // namespace vitrail

@@ -3,6 +3,7 @@
 // channel) is fetched from where it lies, zero outside.
 #include <algorithm>
 
+#include "kernels/conv/cuda.h"
 #include "kernels/conv/family.h"
 #include "kernels/conv/taps.h"
 #include "kernels/cuda/mma_tiles.h"
@@ -20,7 +21,9 @@ int64_t padded_channels(int64_t c) {
 }
 int64_t extent(const Operand& operand, size_t axis) { return operand.dims[axis].constant(); }
 
-Refusal accepts(const Problem& problem, const GpuMachine&) {
+}  // namespace
+
+Refusal conv_cuda_mma_accepts(const Problem& problem) {
   if (problem.inputs.size() < 2 || problem.outputs.empty())
     return "conv needs x, a weight and an output";
   if (problem.epilogue_inputs < 2) return "epilogue operands start at input 2";
@@ -41,6 +44,7 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   return {};
 }
 
+namespace {
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Dims &out = problem.outputs[0].dims, &w = problem.inputs[1].dims;
   return cuda::gemm_tactics(out[0] * out[1] * out[2], out[3], w[2] * w[3] * padded_channels(w[1]),
@@ -103,8 +107,9 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   return text.finish({cuda::gemm_launch(tile, shape, rows, 1)});
 }
 
-/// [kh, kw, c padded] rows of outputs.
-Tensor pack(const Problem&, size_t index, const Tensor& dense) {
+}  // namespace
+
+Tensor conv_cuda_mma_pack(const Problem&, size_t index, const Tensor& dense) {
   if (index != 1) return dense;
   const Dims& d = dense.dims();
   const int64_t wide = padded_channels(d[1]), taps = d[2] * d[3];
@@ -117,14 +122,13 @@ Tensor pack(const Problem&, size_t index, const Tensor& dense) {
   return cuda::pack_rows(rows.data<float>(), taps * wide, d[0], d[0], 1);
 }
 
-}  // namespace
-
 extern const GpuKernel conv_cuda_mma;
-const GpuKernel conv_cuda_mma{.name = "conv_cuda_mma",
-                              .family = "conv",
-                              .accepts = accepts,
-                              .tactics = tactics,
-                              .generate = generate,
-                              .pack = pack};
+const GpuKernel conv_cuda_mma{
+    .name = "conv_cuda_mma",
+    .family = "conv",
+    .accepts = [](const Problem& p, const GpuMachine&) { return conv_cuda_mma_accepts(p); },
+    .tactics = tactics,
+    .generate = generate,
+    .pack = conv_cuda_mma_pack};
 
 }  // namespace vitrail

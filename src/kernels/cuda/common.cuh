@@ -99,10 +99,11 @@ template <int V> __device__ __forceinline__ void vt_fill(float x, float (&to)[V]
 #pragma unroll
   for (int i = 0; i < V; ++i) to[i] = x;
 }
-/// The tail on columns col.. of a row of n: V at once where they fit, else one by one.
+/// The tail on columns col.. of a row of n: V at once where they or the row's spare elements fit, else
+/// one by one.
 template <class Tail, class Args, int V>
 __device__ __forceinline__ void vt_finish(const Args& a, int row, int col, int n, float (&x)[V]) {
-  if (V > 1 && V <= Tail::V && col + V <= n) {
+  if (V > 1 && V <= Tail::V && col + V <= n + Tail::SPARE) {
     Tail::template finish<V>(a, row, col, x);
     return;
   }
@@ -168,6 +169,18 @@ __device__ __forceinline__ float vt_exp2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// 1 / sqrt(x) to 2 ulp.
+__device__ __forceinline__ float vt_rsqrt(float x) {
+  float y;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// The larger, NaN if either is.
+__device__ __forceinline__ float vt_max_exact(float a, float b) {
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
 
 // --- for results that are rounded to 16 bits: errors of a few units of float32, without the branches that
 // division and exp need for the last one. Where many elements are unrolled, their instructions count: a launch
@@ -182,18 +195,34 @@ __device__ __forceinline__ float vt_swish_half(float a, float scale) { return a 
 __device__ __forceinline__ float vt_gelu_tanh_half(float a) {
   return a * vt_sigmoid_half(1.5957691216057308f * (a + 0.044715f * a * a * a));
 }
-// gelu with Phi(x) = 0.5 + x P(x^2), fitted for |x| <= 4.4 (error of Phi at most 1.4e-5, a twentieth of a
-// float16's rounding), 0 or 1 beyond.
+// gelu(x) = max(x, 0) - t Q(t) with t = |x| and Q the upper tail of the normal distribution, whose logarithm
+// is so smooth that a polynomial of degree 6 errs by a sixtieth of half a float16's unit everywhere (fitted
+// on t <= 5.5; t Q(t) is below the least float16 from there on).
 __device__ __forceinline__ float vt_gelu_half(float x) {
-  const float u = fminf(x * x, 19.36f);
-  float p = 4.434651257e-11f;
-  p = fmaf(p, u, -4.493677874e-9f);
-  p = fmaf(p, u, 2.003328632e-7f);
-  p = fmaf(p, u, -5.2246819e-6f);
-  p = fmaf(p, u, 8.980010898e-5f);
-  p = fmaf(p, u, -1.0902418289e-3f);
-  p = fmaf(p, u, 9.767349809e-3f);
-  p = fmaf(p, u, -6.6287383437e-2f);
-  p = fmaf(p, u, 0.3988831341f);
-  return x * __saturatef(fmaf(x, p, 0.5f));
+  const float t = fminf(fabsf(x), 6.0f);
+  float p = 3.298195588e-05f;
+  p = fmaf(p, t, -7.550110458e-04f);
+  p = fmaf(p, t, 7.972460240e-03f);
+  p = fmaf(p, t, -5.311596021e-02f);
+  p = fmaf(p, t, -4.591065645e-01f);
+  p = fmaf(p, t, -1.151062489e+00f);
+  p = fmaf(p, t, -1.000006199e+00f);
+  return fmaf(-t, vt_exp2(p), vt_max_exact(x, 0.0f));
+}
+// The same of degree 5, for what is rounded to 16 bits and then summed by many: it errs by a seventh of a
+// float16's unit at most. Its leading coefficient is below zero, so that no |x| need be kept from it. The first
+// two coefficients cannot both be immediates, and a move for each value would cost a tenth: `first` is kept.
+__device__ __forceinline__ float vt_gelu_first() {
+  float c;
+  asm volatile("mov.f32 %0, 0fB9ACCE39;" : "=f"(c));  // -3.296004434e-04
+  return c;
+}
+__device__ __forceinline__ float vt_gelu_inner(float x, float first) {
+  const float t = fabsf(x);
+  float p = fmaf(first, t, 5.912555847e-03f);
+  p = fmaf(p, t, -4.851259664e-02f);
+  p = fmaf(p, t, -4.637615085e-01f);
+  p = fmaf(p, t, -1.149341345e+00f);
+  p = fmaf(p, t, -1.000118613e+00f);
+  return fmaf(-t, vt_exp2(p), vt_max_exact(x, 0.0f));
 }

@@ -31,6 +31,28 @@ template <> __device__ __forceinline__ void vt_mma<bf16>(float (&d)[4], const u3
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// d = a b + c: no moves where a sum begins with something kept.
+template <typename T> __device__ __forceinline__ void vt_mma_from(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1, const float (&c)[4]);
+template <> __device__ __forceinline__ void vt_mma_from<f16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1, const float (&c)[4]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+template <> __device__ __forceinline__ void vt_mma_from<bf16>(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1, const float (&c)[4]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+// d += a b, a 16 x 8, b 8 x 8: the first half of the depth.
+template <typename T> __device__ __forceinline__ void vt_mma8(float (&d)[4], u32 a0, u32 a1, u32 b);
+template <> __device__ __forceinline__ void vt_mma8<f16>(float (&d)[4], u32 a0, u32 a1, u32 b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(b));
+}
+template <> __device__ __forceinline__ void vt_mma8<bf16>(float (&d)[4], u32 a0, u32 a1, u32 b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(a1), "r"(b));
+}
 // d += a b, a 16 x 8, b 8 x 8, in tf32.
 __device__ __forceinline__ void vt_mma_tf32(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -82,13 +104,6 @@ __device__ __forceinline__ float4 vt_load_cluster(u32 address, u32 rank) {
 }
 
 __device__ __forceinline__ float vt_infinity() { return __uint_as_float(0x7f800000u); }
-
-// The larger, NaN if either is.
-__device__ __forceinline__ float vt_max_exact(float a, float b) {
-  float y;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
-  return y;
-}
 
 // --- wgmma (sm_90a): a warpgroup of four warps multiplies 64 rows by up to 256 columns; generated vt_wgmma
 // has the instruction. Operands lie in tiles with rows of 128 bytes, swizzled as by vt_swizzle<128>, at

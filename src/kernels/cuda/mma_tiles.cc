@@ -191,4 +191,25 @@ Tensor pack_rows(const float* dense, int64_t k, int64_t n, int64_t row, int64_t 
   return out;
 }
 
+int64_t window_elements(int64_t channels, int64_t taps) { return channels * ((taps + 3) / 4 * 4); }
+
+Tensor pack_window(const Tensor& dense, int64_t pad) {
+  const Dims& d = dense.dims();
+  const int64_t channels = ceil_div(d[0], pad) * pad, taps = d[2] * d[3];
+  Tensor out(DType::f32, {window_elements(channels, taps)});
+  float* to = out.mutable_data<float>();
+  // Neighbours in a row, then what is left at the rows' ends from the top down.
+  std::vector<int64_t> order;
+  for (int64_t r = 0; r < d[2]; ++r)
+    for (int64_t q = 0; q < d[3] / 2 * 2; ++q) order.push_back(r * d[3] + q);
+  if (d[3] % 2 != 0)
+    for (int64_t r = 0; r < d[2]; ++r) order.push_back(r * d[3] + d[3] - 1);
+  order.resize(static_cast<size_t>((taps + 3) / 4 * 4), -1);
+  for (int64_t c = 0; c < channels; c += 2)  // eight channels are four pairs
+    for (int64_t tap : order)
+      for (int64_t i = c; i < c + 2; ++i)
+        *to++ = i < d[0] && tap >= 0 ? dense.data<float>()[i * taps + tap] : 0.0f;
+  return out;
+}
+
 }  // namespace vitrail::cuda

@@ -46,4 +46,10 @@ constexpr int64_t kGemmPad = 8;
 Tensor pack_rows(const float* dense, int64_t k, int64_t n, int64_t row, int64_t col,
                  int64_t pad = kGemmPad);
 
+/// Depthwise weights [channels, 1, kh, kw] as Window (window.cuh) reads them: of each eight
+/// channels, filled up with zeros to a multiple of `pad`, four lanes' pairs of every tap, taps
+/// filled up to fours. window_elements: how many for `channels` (a multiple of 8).
+Tensor pack_window(const Tensor& dense, int64_t pad);
+int64_t window_elements(int64_t channels, int64_t taps);
+
 }  // namespace vitrail::cuda

@@ -103,6 +103,24 @@ int tail_width(const Problem& problem, int most_bytes) {
   return width;
 }
 
+int64_t spare_of(const Problem& problem, bool output, size_t index) {
+  const Operand& o = (output ? problem.outputs : problem.inputs)[index];
+  if (o.constant && !o.dims.empty() && o.dims.back().is_constant() &&
+      std::all_of(o.strides.begin(), o.strides.end() - 1,
+                  [](const Expr& s) { return s.is(0); })) {  // one row, stored in whole 16 bytes
+    const auto grain = static_cast<int64_t>(16 / size_of(o.dtype));
+    return (grain - o.dims.back().constant() % grain) % grain;
+  }
+  return problem.integer(fmt::format("spare_{}{}", output ? "out" : "in", index), 0);
+}
+
+bool whole_rows(const Problem& problem, bool output, size_t index, int width) {
+  const Operand& o = (output ? problem.outputs : problem.inputs)[index];
+  if (o.dims.empty() || !o.dims.back().is_constant()) return false;
+  const int64_t rest = o.dims.back().constant() % width;
+  return rest == 0 || spare_of(problem, output, index) >= width - rest;
+}
+
 std::string SourceText::number(const Expr& e) {
   if (e.is_constant()) {
     require(e.constant() <= INT32_MAX && e.constant() >= INT32_MIN, Code::unsupported,
@@ -195,6 +213,13 @@ std::string program_text(const PointwiseProgram& program, const std::string& pre
 void SourceText::tail(int width) {
   const Problem& p = problem_;
   const auto first = static_cast<size_t>(p.epilogue_inputs);
+  bool whole = width > 1;
+  for (size_t i = 0; whole && i < p.outputs.size(); ++i)
+    whole = p.outputs[i].strides.back().is(1) && whole_rows(p, true, i, width);
+  for (size_t i = first; whole && i < p.inputs.size(); ++i)
+    if (const Operand& o = p.inputs[i]; !o.strides.back().is(0))
+      whole = o.strides.back().is(1) && whole_rows(p, false, i, width);
+  const int64_t rest = whole ? p.outputs[0].dims.back().constant() % width : 0;
   const auto transfer = [&](const Operand& o, const std::string& name, const std::string& reg,
                             bool store) {
     const std::string base = fmt::format("a.{} + {}", name, row_offset(o, "row"));
@@ -224,7 +249,7 @@ void SourceText::tail(int width) {
   for (size_t i = 0; i < p.outputs.size(); ++i)
     compute += fmt::format("    p.y{}[v] = r{};\n", i, p.epilogue.results[i]);
   add(fmt::format(R"(struct Tail {{
-  static constexpr int V = {0};
+  static constexpr int V = {0}, SPARE = {6};
   template <int V> struct Piece {{ {1}}};
   template <int V> static __device__ __forceinline__ void load(const Args& a, int row, int col, Piece<V>& p) {{
 {2}  }}
@@ -256,7 +281,7 @@ void SourceText::tail(int width) {
   }}
 }};
 )",
-                  width, members, load, inputs, compute, store));
+                  width, members, load, inputs, compute, store, rest == 0 ? 0 : width - rest));
 }
 
 void SourceText::entry(const std::string& name, int threads, const std::string& body,

@@ -25,6 +25,13 @@ int vector_width(const Problem& problem, bool output, size_t index, int most_byt
 /// The same over the first output and, with `epilogue`, everything the epilogue reads and writes
 /// along its columns.
 int tail_width(const Problem& problem, int most_bytes = 16);
+/// Elements after each row of an operand that no other value has, known from the problem's ints
+/// "spare_in<i>" and "spare_out<i>" (absent: none): they may be read, whatever they hold, and in an
+/// output overwritten, so that rows of 31 elements are accessed as rows of 32. Constants have what
+/// fills their 16 bytes.
+int64_t spare_of(const Problem& problem, bool output, size_t index);
+/// Whether rows of an operand may be accessed `width` elements at a time to their end.
+bool whole_rows(const Problem& problem, bool output, size_t index, int width);
 
 /// Where a source's own part begins, after the device headers.
 constexpr std::string_view kOwnPart = "// --- kernel\n";
@@ -52,7 +59,8 @@ class SourceText {
   /// Adds `struct Tail { static constexpr int V; template <int V> static __device__ void
   /// finish(const Args& a, int row, int col, float (&x)[V]); ...}`: the epilogue on V adjacent
   /// columns of the output, results stored; finish_some for several pieces at once. V is a power of
-  /// two up to `width`, which tail_width() allows; col is a multiple of it.
+  /// two up to `width`, which tail_width() allows; col is a multiple of it. Tail::SPARE more
+  /// columns than the output has may be finished: what fills its last V where operands are spare.
   void tail(int width);
   /// Adds an entry; `body` sees `a`. It counts its blocks along x by vt_block(a), so that they can
   /// be a part of a joint launch (joint.h).

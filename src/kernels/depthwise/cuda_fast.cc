@@ -91,10 +91,12 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   const Expr items = out.dims[0] * down * across * groups;
   text.add(fmt::format(
       "constexpr int C = {}, V = {}, TX = {}, TY = {}, KH = {}, KW = {}, SH = {}, SW = {}, DH = "
-      "{}, DW = {}, G = {}, P = {};\n",
+      "{}, DW = {}, G = {}, P = {};\n"
+      "constexpr bool WHOLE = {};\n",
       c, v, tx, ty, extent(w, 2), extent(w, 3), problem.integer("stride_h", 1),
       problem.integer("stride_w", 1), problem.integer("dilation_h", 1),
-      problem.integer("dilation_w", 1), groups, (c + kChannelPad - 1) / kChannelPad * kChannelPad));
+      problem.integer("dilation_w", 1), groups, (c + kChannelPad - 1) / kChannelPad * kChannelPad,
+      cuda::whole_rows(problem, false, 0, v)));
   text.entry(
       "depthwise", threads,
       fmt::format(R"(  vt_trigger();
@@ -129,7 +131,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
       vt_fill<V>(0.0f, pixel);
       if (inside_y && (unsigned)at < (unsigned){8}) {{
         const auto* from = base + row * {9} + at * {10};
-        if (C % V == 0 || col + V <= C)
+        if (C % V == 0 || WHOLE || col + V <= C)
           vt_load<V>(from, pixel);
         else
 #pragma unroll

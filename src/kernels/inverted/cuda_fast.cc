@@ -10,7 +10,7 @@ namespace vitrail {
 namespace {
 using cuda::SourceText;
 
-constexpr int64_t kMostChannels = 128, kMostTaps = 9, kMostStride = 2, kChunk = 32, kPad = 16;
+constexpr int64_t kMostChannels = 128, kMostTaps = 9, kMostStride = 2, kPad = 16, kResident = 4;
 int64_t extent(const Operand& operand, size_t axis) { return operand.dims[axis].constant(); }
 int64_t ceil_to(int64_t n, int64_t grain) { return (n + grain - 1) / grain * grain; }
 
@@ -23,7 +23,7 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
                 &w2 = problem.inputs[5];
   const Shape& out = problem.outputs[0].dims;
   if (x.dims.size() != 4 || out.size() != 4) return "x and the output need 4 axes";
-  if (x.dtype == DType::f32 || w1.dtype != x.dtype || w2.dtype != x.dtype)
+  if (x.dtype == DType::f32 || w1.dtype != x.dtype || dw.dtype != x.dtype || w2.dtype != x.dtype)
     return "x and the weights are not of one 16-bit type";
   for (size_t i : {1, 3, 5})
     if (!problem.inputs[i].constant || !is_static(problem.inputs[i].dims))
@@ -48,25 +48,47 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   return {};
 }
 
+/// ty x tx pixels of a block, mt 16-pixel tiles of a warp, wk warps that share them, ec hidden
+/// channels at a time.
 struct Tile {
-  int64_t ty, tx, wn;
+  int64_t ty, tx, mt, wk, ec;
+  int64_t threads() const { return ty * tx * 2 / mt * wk; }
 };
-constexpr Tile kTiles[] = {{8, 8, 1},  {8, 8, 2},  {8, 16, 1},  {8, 16, 2},
-                           {4, 16, 1}, {4, 16, 2}, {16, 16, 1}, {4, 8, 2}};
+constexpr Tile kTiles[] = {{16, 16, 2, 1, 32}, {16, 16, 1, 1, 32}, {16, 32, 2, 1, 32},
+                           {8, 32, 2, 1, 32},  {8, 32, 1, 1, 32},  {8, 16, 1, 2, 32},
+                           {8, 16, 1, 1, 32},  {16, 16, 2, 2, 32}, {8, 16, 2, 2, 32},
+                           {8, 8, 1, 2, 32},   {8, 8, 1, 4, 64},   {8, 16, 1, 4, 64}};
 
-struct Sizes {
-  int64_t threads, shared;
-};
-Sizes sizes_of(const Problem& p, const Tile& t) {
-  const int64_t s = p.integer("stride_h", 1), c = ceil_to(extent(p.inputs[1], 0), 16),
-                o = ceil_to(extent(p.inputs[5], 1), 16);
-  const int64_t pixels = t.ty * t.tx;
-  const int64_t border = ceil_to(
+int64_t border_pixels(const Problem& p, const Tile& t) {
+  const int64_t s = p.integer("stride_h", 1);
+  return ceil_to(
       ((t.ty - 1) * s + extent(p.inputs[3], 2)) * ((t.tx - 1) * s + extent(p.inputs[3], 3)), 16);
-  const int64_t weights = c * (kChunk + 8) * 2 + kChunk * (o + 8) * 2;
-  const int64_t pipeline =
-      border * (c + 8) * 2 + border * (kChunk + 8) * 2 + pixels * (kChunk + 8) * 2 + 2 * weights;
-  return {pixels * 2 * t.wn, std::max(pipeline, pixels * (o + 4) * 4)};
+}
+int64_t shared_of(const Problem& p, const Tile& t) {
+  const int64_t c = ceil_to(extent(p.inputs[1], 0), 16), o = ceil_to(extent(p.inputs[5], 1), 16),
+                taps = extent(p.inputs[3], 2) * extent(p.inputs[3], 3);
+  const int64_t pixels = border_pixels(p, t);
+  const int64_t weights =
+      c * (t.ec + 8) * 2 + t.ec * (o + 8) * 2 + cuda::window_elements(t.ec, taps) * 2;
+  const int64_t chunks = ceil_to(extent(p.inputs[1], 1), t.ec) / t.ec;
+  return std::max(pixels * (c + 8) * 2 + 2 * pixels * (t.ec + 8) * 2 +
+                      (chunks <= kResident ? chunks : 2) * weights,
+                  t.ty * t.tx * (o + 4) * 4);
+}
+/// Whether the kernel is written for the tile: groups of channels spread over warps, a bit for each
+/// of a lane's border pixels, accumulators in registers.
+bool usable(const Problem& p, const Tile& t, const GpuMachine& machine) {
+  const int64_t warps = t.threads() / 32, groups = t.ec / 16,
+                o = ceil_to(extent(p.inputs[5], 1), 16);
+  constexpr int64_t kMostTiles = 16, kMostColumns = 128;
+  return warps % groups == 0 && groups % t.wk == 0 && t.threads() <= 512 &&
+         t.mt * o <= kMostColumns &&
+         ceil_to(border_pixels(p, t) / 16, warps / groups) / (warps / groups) <= kMostTiles &&
+         shared_of(p, t) <= machine.shared_bytes;
+}
+int64_t resident(const Problem& p, const Tile& t, const GpuMachine& machine) {
+  return std::max<int64_t>(
+      1, std::min<int64_t>(machine.shared_bytes / (shared_of(p, t) + 1024), 512 / t.threads()));
 }
 
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
@@ -74,60 +96,56 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   const Dims& out = problem.outputs[0].dims;
   std::vector<std::pair<double, Tile>> found;
   for (const Tile& t : kTiles) {
-    const Sizes sizes = sizes_of(p, t);
-    // 512 threads have 128 registers each, too few for many channels' accumulators.
-    if (sizes.shared > machine.shared_bytes ||
-        (sizes.threads / t.wn > 256 && extent(p.inputs[5], 1) > 64))
-      continue;
-    const int64_t s = p.integer("stride_h", 1);
-    const double border = static_cast<double>(((t.ty - 1) * s + extent(p.inputs[3], 2)) *
-                                              ((t.tx - 1) * s + extent(p.inputs[3], 3)));
+    if (!usable(p, t, machine)) continue;
     const int64_t blocks = out[0] * ((out[1] + t.ty - 1) / t.ty) * ((out[2] + t.tx - 1) / t.tx);
-    const int64_t resident = std::max<int64_t>(
-        1, std::min<int64_t>(machine.shared_bytes / (sizes.shared + 1024), 1024 / sizes.threads));
     const int64_t per_sm = (blocks + machine.multiprocessors - 1) / machine.multiprocessors;
-    // Activations and the window dominate; few warps on a multiprocessor leave half of its slots
-    // empty, and barriers of large blocks that have it to themselves leave all empty for a while.
-    const double warps = static_cast<double>(std::min(per_sm, resident) * sizes.threads) / 32;
-    const double barriers =
-        static_cast<double>(sizes.threads) / 640 / static_cast<double>(resident);
+    // Fitted to 59 timings on an H200, to 5 %: pixels of the border count, few warps leave a
+    // multiprocessor idle, and so do few blocks at their barriers.
+    const auto together = static_cast<double>(std::min(per_sm, resident(p, t, machine)));
+    const double warps = together * static_cast<double>(t.threads()) / 32;
     found.emplace_back(static_cast<double>(per_sm) *
-                           (border * 14 + static_cast<double>(t.ty * t.tx) * 40) * (1 + 8 / warps) *
-                           (1 + barriers),
+                           (static_cast<double>(border_pixels(p, t)) * 7 +
+                            static_cast<double>(t.ty * t.tx) / static_cast<double>(t.mt)) *
+                           (1 + 3.5 / warps) * (1 + 0.73 / together) * (t.wk > 1 ? 1.1 : 1),
                        t);
   }
   std::stable_sort(found.begin(), found.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
-  for (const auto& [cost, t] : found) list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"wn", t.wn}});
-  if (list.empty()) list.push_back({{"ty", 4}, {"tx", 4}, {"wn", 1}});
+  for (const auto& [cost, t] : found)
+    list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"mt", t.mt}, {"wk", t.wk}, {"ec", t.ec}});
+  if (list.empty()) list.push_back({{"ty", 4}, {"tx", 8}, {"mt", 1}, {"wk", 1}, {"ec", 32}});
   return list;
 }
 
-GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
-  Tile t{8, 16, 1};
-  if (tactic.count("ty")) t.ty = tactic.at("ty");
-  if (tactic.count("tx")) t.tx = tactic.at("tx");
-  if (tactic.count("wn")) t.wn = tactic.at("wn");
+GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine& machine) {
+  Tile t{8, 16, 1, 1, 32};
+  for (const auto& [key, value] :
+       {std::pair{"ty", &t.ty}, std::pair{"tx", &t.tx}, std::pair{"mt", &t.mt},
+        std::pair{"wk", &t.wk}, std::pair{"ec", &t.ec}})
+    if (const auto found = tactic.find(key); found != tactic.end()) *value = found->second;
   const Operand &x = problem.inputs[0], &dw = problem.inputs[3];
   const Operand& out = problem.outputs[0];
-  const Sizes sizes = sizes_of(problem, t);
   const int64_t e = extent(problem.inputs[1], 1), o = extent(problem.inputs[5], 1);
   SourceText text(problem);
   text.include("mma.cuh");
   text.tail(cuda::tail_width(problem));
+  text.include("window.cuh");
   text.add(std::string(cuda::device_header("inverted.cuh")));
   const auto n = [&](const Expr& expr) { return text.number(expr); };
   std::string config = fmt::format(
       "struct Cfg {{\n  typedef {} T;\n  static constexpr int C = {}, E = {}, O = {}, EP = {}, TY "
-      "= {}, TX = {}, WN = {}, S = {}, KH = {}, KW = {}, PT = {}, PL = {}, VX = {};\n"
-      "  static constexpr bool NORM = {};\n  static __device__ __forceinline__ float eps() {{ "
+      "= {}, TX = {}, MT = {}, WK = {}, EC = {}, RESIDENT = {}, S = {}, KH = {}, KW = {}, PT = {}, "
+      "PL = {}, VX = "
+      "{};\n"
+      "  static constexpr bool NORM = {}, WHOLE = {};\n  static __device__ __forceinline__ float "
+      "eps() {{ "
       "return {}; }}\n",
-      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, ceil_to(e, kPad), t.ty, t.tx, t.wn,
-      problem.integer("stride_h", 1), extent(dw, 2), extent(dw, 3), problem.integer("pad_top", 0),
-      problem.integer("pad_left", 0), cuda::vector_width(problem, false, 0),
-      problem.integer("normalize", 0) ? "true" : "false",
-      cuda::literal(problem.number("eps", 1e-5)));
+      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, ceil_to(e, kPad), t.ty, t.tx, t.mt,
+      t.wk, t.ec, kResident, problem.integer("stride_h", 1), extent(dw, 2), extent(dw, 3),
+      problem.integer("pad_top", 0), problem.integer("pad_left", 0),
+      cuda::vector_width(problem, false, 0), problem.integer("normalize", 0) ? "true" : "false",
+      cuda::whole_rows(problem, false, 0, 8), cuda::literal(problem.number("eps", 1e-5)));
   for (const auto& [name, key, imm] :
        {std::tuple{"first", "activation1", "imm1"}, std::tuple{"second", "activation2", "imm2"}}) {
     const Pointwise op = inverted_activation(problem, key);
@@ -135,8 +153,11 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
     if (op != Pointwise::constant)
       program.code = {{op, 0, 0, static_cast<float>(problem.number(imm, 1))}};
     config += fmt::format(
-        "  static __device__ __forceinline__ float {}(float r0) {{\n{}    return r{};\n  }}\n",
-        name, cuda::program_text(program, "r", true), program.code.size());
+        "  static __device__ __forceinline__ float {}(float r0, float gelu) {{\n{}  }}\n", name,
+        op == Pointwise::gelu
+            ? "    return vt_gelu_inner(r0, gelu);\n"
+            : fmt::format("{}    return r{};\n", cuda::program_text(program, "r", true),
+                          program.code.size()));
   }
   for (const auto& [name, value] : {std::pair{"H", x.dims[1]}, std::pair{"W", x.dims[2]},
                                     std::pair{"OH", out.dims[1]}, std::pair{"OW", out.dims[2]}})
@@ -148,22 +169,21 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
       "{{ return a.in0 + (image * (long long){} + y * {} + x * {}); }}\n}};\n",
       n(x.strides[0]), n(x.strides[1]), n(x.strides[2]));
   text.add(config);
-  const int threads = static_cast<int>(sizes.threads);
-  text.entry("inverted", threads, "  Inverted<Cfg>::run(a);\n", 1);
+  const int threads = static_cast<int>(t.threads());
+  text.entry("inverted", threads, "  Inverted<Cfg>::run(a);\n",
+             static_cast<int>(resident(problem, t, machine)));
   return text.finish(
       {{.entry = "inverted",
         .grid = {ceildiv(out.dims[2], t.tx) * ceildiv(out.dims[1], t.ty) * out.dims[0], 1, 1},
         .threads = threads,
-        .shared_bytes = sizes.shared}});
+        .shared_bytes = shared_of(problem, t)}});
 }
 
 Tensor pack(const Problem&, size_t index, const Tensor& dense) {
   const Dims& d = dense.dims();
   if (index == 1 || index == 5)
     return cuda::pack_rows(dense.data<float>(), d[0], d[1], d[1], 1, kPad);
-  // The window's taps as rows of channels.
-  if (index == 3)
-    return cuda::pack_rows(dense.data<float>(), d[2] * d[3], d[0], 1, d[2] * d[3], kPad);
+  if (index == 3) return cuda::pack_window(dense, kPad);
   return dense;
 }
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "base/round.h"
 #include "kernels/cuda/text.h"
 #include "kernels/spectral/family.h"
 
@@ -6,19 +9,40 @@ namespace vitrail {
 namespace {
 using namespace cuda;
 
-// Shared memory of a head: G Wq and G Wk, the scores, the norms; float64.
-int64_t shared_bytes(const Problem& p) {
-  const int64_t c = p.inputs[1].dims[0].constant(),
-                d = p.inputs[1].dims[1].constant() / p.integer("heads", 1);
-  return 8 * (2 * c * d + d * d + 2 * d);
-}
-// The head's columns of Wq and Wk, kept beside them as float64 where they fit: a multiprocessor
-// converts sixteen numbers a cycle.
-int64_t weight_bytes(const Problem& p, const GpuMachine& machine) {
-  const int64_t bytes = 16 * p.inputs[1].dims[0].constant() *
-                        (p.inputs[1].dims[1].constant() / p.integer("heads", 1));
-  return shared_bytes(p) + bytes <= machine.shared_bytes ? bytes : 0;
-}
+constexpr int64_t kThreads = 512;
+
+struct Sizes {
+  int64_t c, o, heads, depth, wide;
+  explicit Sizes(const Problem& p)
+      : c(p.inputs[1].dims[0].constant()),
+        o(p.inputs[5].dims[1].constant()),
+        heads(p.integer("heads", 1)),
+        depth(p.inputs[1].dims[1].constant() / heads),
+        wide(p.inputs[1].dims[1].constant()) {}
+  /// Parts of a sum over threads that have no element of a row to themselves.
+  static int64_t parts(int64_t n) {
+    int64_t across = 32;
+    while (across < n && across < kThreads) across *= 2;
+    return kThreads / across;
+  }
+  int64_t scores_bytes(int64_t cols) const {
+    return 8 * (c * 2 * cols * (1 + parts(c)) + c * depth);
+  }
+  int64_t project_bytes(int64_t rows) const {
+    return 8 * (heads * depth * depth + 2 * rows * wide + parts(o) * rows * o);
+  }
+  int64_t weight_bytes() const { return 4 * wide * o; }
+};
+
+/// cols: columns of a block of the first launch; rows: of one of the second.
+struct Blocks {
+  int64_t cols = 2, rows = 4;
+  explicit Blocks(const Tactic& tactic) {
+    if (tactic.count("cols")) cols = tactic.at("cols");
+    if (tactic.count("rows")) rows = tactic.at("rows");
+  }
+};
+constexpr int64_t kLeast = 1;
 
 Refusal accepts(const Problem& p, const GpuMachine& machine) {
   if (p.inputs.size() != 6) return "six inputs are expected";
@@ -28,108 +52,73 @@ Refusal accepts(const Problem& p, const GpuMachine& machine) {
     for (const Operand& o : *list)
       if (o.dtype != DType::f32 && o.dtype != DType::f16 && o.dtype != DType::bf16)
         return "an operand that is no float";
-  if (shared_bytes(p) > machine.shared_bytes)
-    return fmt::format("a head needs {} bytes of shared memory", shared_bytes(p));
+  const Sizes s(p);
+  const int64_t bytes = std::max(s.scores_bytes(kLeast), s.project_bytes(kLeast));
+  // What the first launch keeps in static shared memory comes on top.
+  constexpr int64_t kStatic = 1024;
+  if (bytes + kStatic > machine.shared_bytes)
+    return fmt::format("a head needs {} bytes of shared memory", bytes);
   return {};
 }
-std::vector<Tactic> tactics(const BoundProblem&, const GpuMachine&) { return {{}}; }
 
-// First launch: a block a head and image makes R = Wv A^T of its columns, in float64 inside.
-// Second: M = R Wproj.
-GpuCode generate(const Problem& p, const Tactic&, const GpuMachine& machine) {
-  const int64_t c = p.inputs[1].dims[0].constant(), all = p.inputs[1].dims[1].constant(),
-                heads = p.integer("heads", 1), d = all / heads;
-  const int64_t o = p.inputs[5].dims[1].constant();
+std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
+  const Sizes s(*problem.problem);
+  std::vector<Tactic> out;
+  constexpr int64_t kStatic = 1024;
+  for (const auto& [cols, rows] : {std::pair{2, 4}, std::pair{4, 4}, std::pair{2, 8},
+                                   std::pair{1, 2}, std::pair{4, 8}, std::pair{1, 1}})
+    if (std::max(s.scores_bytes(cols), s.project_bytes(rows)) + kStatic <= machine.shared_bytes)
+      out.push_back({{"cols", cols}, {"rows", rows}});
+  return out;
+}
+
+GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine& machine) {
+  const Sizes s(p);
+  const Blocks blocks(tactic);
+  const int64_t staged = s.project_bytes(blocks.rows) + s.weight_bytes() <= machine.shared_bytes
+                             ? s.weight_bytes()
+                             : 0;
   SourceText text(p);
   const auto n = [&](const Expr& e) { return text.number(e); };
-  const auto at = [&](size_t i, const std::string& row, const std::string& col) {
-    return fmt::format("vt_float(a.in{}[({}) * {} + ({}) * {}])", i, row, n(p.inputs[i].strides[0]),
-                       col, n(p.inputs[i].strides[1]));
-  };
-  const Operand& g = p.inputs[0];
-  constexpr int kThreads = 512;
-  const std::string gram = fmt::format("vt_float(a.in0[batch * {} + i * {} + l * {}])",
-                                       n(g.strides[0]), n(g.strides[1]), n(g.strides[2]));
-  const int64_t staged = weight_bytes(p, machine);
-  const auto weight = [&](size_t i, const std::string& row, const std::string& col) {
-    return staged ? fmt::format("{}[({}) * {} + {}]", i == 1 ? "wq" : "wk", row, d, col)
-                  : fmt::format("(double){}", at(i, row, "h0 + " + col));
-  };
-  std::string body = fmt::format(
-      "  extern __shared__ double shared[];\n  double *tq = shared, *tk = tq + {0} * {1}, *scores "
-      "= tk + {0} * {1}, *nq = scores + {1} * {1}, *nk = nq + {1};\n"
-      "  vt_trigger();\n  const int head = blockIdx.x, batch = blockIdx.y, h0 = head * {1};\n  "
-      "vt_wait();\n",
-      c, d);
-  if (staged)
-    body += fmt::format(
-        "  double *wq = nk + {1}, *wk = wq + {0} * {1};\n"
-        "  for (int e = threadIdx.x; e < {0} * {1}; e += {2}) {{\n    const int l = e / {1}, j = e "
-        "% {1};\n    wq[e] = {3}, wk[e] = {4};\n  }}\n  __syncthreads();\n",
-        c, d, kThreads, at(1, "l", "h0 + j"), at(2, "l", "h0 + j"));
-  // Four columns a thread share a conversion of the Gram matrix.
-  body += fmt::format(
-      "  for (int e = threadIdx.x; e < {0} * {2}; e += {3}) {{\n    const int i = e / {2}, j0 = e "
-      "% {2} * 4;\n    double q[4] = {{0, 0, 0, 0}}, k[4] = {{0, 0, 0, 0}};\n"
-      "#pragma unroll 4\n    for (int l = 0; l < {0}; ++l) {{\n      const double v = "
-      "{4};\n#pragma unroll\n      for (int t = 0; t < 4; ++t) {{\n"
-      "        const int j = j0 + t < {1} ? j0 + t : {1} - 1;\n        q[t] = fma(v, {5}, q[t]), "
-      "k[t] = fma(v, {6}, k[t]);\n      }}\n    }}\n"
-      "#pragma unroll\n    for (int t = 0; t < 4; ++t)\n      if (j0 + t < {1}) tq[i * {1} + j0 + "
-      "t] = q[t], tk[i * {1} + j0 + t] = k[t];\n  }}\n  __syncthreads();\n",
-      c, d, (d + 3) / 4, kThreads, gram, weight(1, "l", "j"), weight(2, "l", "j"));
-  body += fmt::format(
-      "  for (int e = threadIdx.x; e < {1} * {1} + 2 * {1}; e += {2}) {{\n    double sum = 0;\n"
-      "    if (e < {1} * {1}) {{\n      const int i = e / {1}, j = e % {1};\n#pragma unroll 4\n    "
-      "  for (int l = 0; l < {0}; ++l) sum = fma({3}, tq[l * {1} + j], sum);\n      scores[e] = "
-      "sum;\n"
-      "    }} else if (e < {1} * {1} + {1}) {{\n      const int j = e - {1} * {1};\n      for (int "
-      "l = 0; l < {0}; ++l) sum = fma({4}, tq[l * {1} + j], sum);\n      nq[j] = sum;\n"
-      "    }} else {{\n      const int i = e - {1} * {1} - {1};\n      for (int l = 0; l < {0}; "
-      "++l) sum = fma({3}, tk[l * {1} + i], sum);\n      nk[i] = sum;\n    }}\n  }}\n  "
-      "__syncthreads();\n",
-      c, d, kThreads, weight(2, "l", "i"), weight(1, "l", "j"));
-  body += fmt::format(
-      "  const double eps = {3}, rescale = vt_float(a.in4[head * {4}]);\n"
-      "  if (threadIdx.x < {1}) {{\n    const int i = threadIdx.x;\n    const double k = "
-      "fmax(sqrt(fmax(nk[i], 0.0)), eps);\n    double most = "
-      "__longlong_as_double(0xfff0000000000000ll), sum = 0;\n"
-      "    for (int j = 0; j < {1}; ++j) {{\n      const double s = rescale * scores[i * {1} + j] "
-      "/ (k * fmax(sqrt(fmax(nq[j], 0.0)), eps));\n      scores[i * {1} + j] = s;\n      most = "
-      "fmax(most, s);\n    }}\n"
-      "    for (int j = 0; j < {1}; ++j) sum += scores[i * {1} + j] = exp(scores[i * {1} + j] - "
-      "most);\n"
-      "    for (int j = 0; j < {1}; ++j) scores[i * {1} + j] /= sum;\n  }}\n  __syncthreads();\n"
-      "  float* to = (float*)a.workspace + batch * {0} * {5};\n"
-      "  for (int e = threadIdx.x; e < {0} * {1}; e += {2}) {{\n    const int i = e / {1}, j = e % "
-      "{1};\n    double sum = 0;\n"
-      "    for (int l = 0; l < {1}; ++l) sum = fma((double){6}, scores[j * {1} + l], sum);\n    "
-      "to[i * {5} + h0 + j] = (float)sum;\n  }}\n",
-      c, d, kThreads, literal(p.number("eps", 1e-12)), n(p.inputs[4].strides[0]), all,
-      at(3, "i", "h0 + l"));
-  text.entry("heads", kThreads, body);
-  const Operand& out = p.outputs[0];
-  constexpr int kSecond = 128;
-  text.entry(
-      "project", kSecond,
-      fmt::format("  vt_trigger();\n  const int e = blockIdx.x * {0} + threadIdx.x, batch = "
-                  "blockIdx.y;\n  if (e >= {1}) return;\n  const int i = e / {2}, j = e % {2};\n"
-                  "  const float* from = (const float*)a.workspace + (batch * {3} + i) * {4};\n  "
-                  "vt_wait();\n  double sum = 0;\n"
-                  "#pragma unroll 4\n  for (int l = 0; l < {4}; ++l) sum = fma((double)from[l], "
-                  "(double){5}, sum);\n  a.out0[batch * {6} + i * {7} + j * {8}] = "
-                  "vt_to<{9}>((float)sum);\n",
-                  kSecond, c * o, o, c, all, at(5, "l", "j"), n(out.strides[0]), n(out.strides[1]),
-                  n(out.strides[2]), c_type(out.dtype)));
+  std::string config = fmt::format(
+      "struct Cfg {{\n  static constexpr int C = {}, O = {}, H = {}, D = {}, J = {}, RB = {};\n"
+      "  static constexpr bool STAGED = {};\n  static __device__ __forceinline__ double eps() {{ "
+      "return {}; }}\n",
+      s.c, s.o, s.heads, s.depth, blocks.cols, blocks.rows, staged != 0,
+      literal(p.number("eps", 1e-12)));
+  for (const auto& [name, i] :
+       {std::pair{"wq", 1}, std::pair{"wk", 2}, std::pair{"wv", 3}, std::pair{"proj", 5}})
+    config += fmt::format(
+        "  static __device__ __forceinline__ float {0}(const Args& a, int i, int j) {{ return "
+        "vt_float(a.in{1}[i * {2} + j * {3}]); }}\n",
+        name, i, n(p.inputs[static_cast<size_t>(i)].strides[0]),
+        n(p.inputs[static_cast<size_t>(i)].strides[1]));
+  const Operand &g = p.inputs[0], &out = p.outputs[0];
+  config += fmt::format(
+      "  static __device__ __forceinline__ float g(const Args& a, int image, int i, int j) {{ "
+      "return vt_float(a.in0[image * {} + i * {} + j * {}]); }}\n"
+      "  static __device__ __forceinline__ float rescale(const Args& a, int head) {{ return "
+      "vt_float(a.in4[head * {}]); }}\n"
+      "  static __device__ __forceinline__ void store(const Args& a, int image, int i, int j, "
+      "float "
+      "x) {{ a.out0[image * {} + i * {} + j * {}] = vt_to<{}>(x); }}\n}};\n",
+      n(g.strides[0]), n(g.strides[1]), n(g.strides[2]), n(p.inputs[4].strides[0]),
+      n(out.strides[0]), n(out.strides[1]), n(out.strides[2]), c_type(out.dtype));
+  text.add(config);
+  text.add(std::string(device_header("spectral.cuh")));
+  text.entry("scores", kThreads, "  Spectral<Cfg>::scores(a);\n", 1);
+  text.entry("project", kThreads, "  Spectral<Cfg>::project(a);\n", 1);
   const Expr batch = g.dims[0];
-  return text.finish({{.entry = "heads",
-                       .grid = {heads, batch, 1},
+  const int64_t per_image = 8 * (s.heads * s.depth * s.depth + s.wide);
+  return text.finish({{.entry = "scores",
+                       .grid = {s.heads * ceil_div(s.depth, blocks.cols), batch, 1},
                        .threads = kThreads,
-                       .shared_bytes = shared_bytes(p) + staged},
+                       .shared_bytes = s.scores_bytes(blocks.cols)},
                       {.entry = "project",
-                       .grid = {(c * o + kSecond - 1) / kSecond, batch, 1},
-                       .threads = kSecond}},
-                     batch * Expr(4 * c * all));
+                       .grid = {ceil_div(s.c, blocks.rows), batch, 1},
+                       .threads = kThreads,
+                       .shared_bytes = s.project_bytes(blocks.rows) + staged}},
+                     batch * Expr(per_image));
 }
 
 }  // namespace
