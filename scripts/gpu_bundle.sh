@@ -19,7 +19,7 @@ for program in "${programs[@]}"; do
 done
 cp -u tests/golden/* "$folder/tests/golden/"
 cp -u tests/python/golden.py tests/python/vitrail_weights.py "$folder/tests/python/"
-cp -u bench/gpu/{run_all,checks,host,runtime,traces}.py "$folder/"
+cp -u bench/gpu/{run_all,checks,host,runtime,traces,tuning}.py "$folder/"
 mkdir -p "$folder/bench/gpu"
 cp -u bench/gpu/torch_peers.py "$folder/bench/gpu/"
 cp -ru tests/python/twins "$folder/tests/python/"

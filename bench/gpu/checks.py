@@ -22,7 +22,7 @@ def verify(runner, precisions):
         plan = runner.work / f"verified-{model}-{precision}.vitrail"
         code, text, seconds = runner.program(
             "vitrail", "build", runner.model(model), "-o", plan, "--shapes", f"input:{shapes}", "--device", "cuda",
-            "--verify", "fast", *flags,
+            "--verify", "fast", "--budget", runner.budget, *flags,
         )  # fmt: skip
         return {
             "model": model,
@@ -107,6 +107,7 @@ def errors(runner):
     )  # fmt: skip
     large, _ = runner.plan("cvt13", "1..1..1024x3x224x224", "f32")
     expect("out of memory, then usable", 0, ["bytes of the GPU's memory"], "vitrail_gpu_runtime", "memory", large)
+    expect("broken kernels", 0, ["switched off", "no plan"], "vitrail_gpu_runtime", "blame")
     return rows
 
 

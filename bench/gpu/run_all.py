@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only PART,..] [--conformance NAME-PART]
-Parts: host, golden, bench, trace, verify, control, errors, peers, copies, start, sessions, lost, conformance. Without
---only all of it, some ten minutes: "host" is the processor's part, the rest needs the GPU. Writes results.json and
-results.md to OUT; a part that breaks is reported and the others go on.
+Usage: run_all.py OUT [--only PART,..] [--conformance NAME-PART] [--budget SECONDS]
+  [--cases NAME,.. --processors N --verify LEVEL]
+Parts: host, golden, bench, trace, verify, control, errors, peers, copies, start, sessions, lost, conformance, tuning.
+Without --only all of it but tuning, some ten minutes: "host" is the processor's part, the rest needs the GPU. Plans are
+untuned unless --budget gives the tuner time; "tuning" compares both, 60 s where nothing is given. Writes results.json
+and results.md to OUT; a part that breaks is reported and the others go on.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import checks  # noqa: E402
 import host  # noqa: E402
 import runtime  # noqa: E402
 import traces  # noqa: E402
+import tuning  # noqa: E402
 
 from golden import Golden  # noqa: E402
 
@@ -51,15 +54,15 @@ def environment(folder):
 
 
 class Runner:
-    def __init__(self, work):
-        self.work = work
+    def __init__(self, work, out, budget):
+        self.work, self.out, self.budget = work, out, budget
         self.env = environment(work)
 
-    def program(self, name, *arguments, timeout=300, environment=None):
+    def program(self, name, *arguments, timeout=300, environment=None, prefix=()):
         """Exit code, output and seconds of one of our programs."""
         start = time.monotonic()
         done = subprocess.run(
-            [str(HERE / "bin" / name), *map(str, arguments)],
+            [*prefix, str(HERE / "bin" / name), *map(str, arguments)],
             capture_output=True,
             text=True,
             env=self.env | (environment or {}),
@@ -90,6 +93,8 @@ class Runner:
             "-q",
             "--verify",
             verify,
+            "--budget",
+            self.budget,
         ]
         code, text, seconds = self.program("vitrail", *arguments, *PRECISIONS[precision])
         return (path if code == 0 else f"exit {code}: {text[-1500:]}"), seconds
@@ -215,10 +220,8 @@ def markdown(results):
         for row in results.get(part, []):
             name = " ".join(str(row[key]) for key in ("model", "precision", "case") if key in row)
             lines.append(f"{part}: {name}: exit {row['exit']}" + ("" if row.get("ok", row["exit"] == 0) else " FAILED"))
-    return (
-        "\n".join(lines)
-        + f"\n\n{checks.peers_markdown(results)}\n\n{host.markdown(results)}\n{traces.markdown(results)}\n"
-    )
+    parts = [module.markdown(results) for module in (tuning, host, traces)]
+    return "\n".join(lines) + "".join(f"\n\n{part}" for part in [checks.peers_markdown(results), *parts]) + "\n"
 
 
 def gpu():
@@ -233,14 +236,19 @@ def gpu():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", default="", help="parts, separated by commas; without it all")
+    parser.add_argument("--only", default="", help="parts, separated by commas; without it all but tuning")
     parser.add_argument("--conformance", default="", help="part of the kernels' names")
+    parser.add_argument("--budget", type=float, default=0, help="seconds of tuning for each plan")
+    parser.add_argument("--cases", default="", help=f"of the part tuning: {','.join(tuning.CASES)}; all")
+    parser.add_argument("--processors", type=int, default=os.cpu_count(), help="for the builds of the part tuning")
+    parser.add_argument("--verify", default="off", help="of the builds of the part tuning")
     options = parser.parse_args()
     work = Path("/tmp/vitrail-gpu")
     work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": gpu(), "processor": platform.processor() or platform.machine()}
-    runner = Runner(work)
+    runner = Runner(work, options.out, options.budget)
+    cases = [name for name in options.cases.split(",") if name]
     steps = {
         "host": lambda: host.host(runner),
         "golden": lambda: golden(runner),
@@ -254,9 +262,12 @@ def main():
         "start": lambda: runtime.start(runner),
         "sessions": lambda: runtime.sessions(runner),
         "lost": lambda: runtime.lost(runner),
+        "tuning": lambda: tuning.tuning(
+            runner, PRECISIONS, cases, options.budget or 60, options.processors, options.verify
+        ),
         "conformance": lambda: conformance(runner, options.conformance),
     }
-    for name in options.only.split(",") if options.only else steps:
+    for name in options.only.split(",") if options.only else (part for part in steps if part != "tuning"):
         try:
             results[name] = steps[name]()
         except Exception:

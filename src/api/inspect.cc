@@ -87,6 +87,14 @@ const char* heuristic_kernel(const Step& step) {
   return "none";
 }
 
+// "N 3..14": where a choice holds; empty: wherever no other does.
+std::string when_text(const Ranges& when) {
+  std::string out;
+  for (const auto& [symbol, range] : when)
+    out += fmt::format("{}{} {}..{}", out.empty() ? "" : ", ", symbol, range.low, range.high);
+  return out;
+}
+
 void steps_json(const Block& block, const Plan& plan, const InspectOptions& options, Json& out) {
   for (const Step& step : block) {
     Json s{{"name", step.name}, {"sources", step.sources}};
@@ -97,6 +105,7 @@ void steps_json(const Block& block, const Plan& plan, const InspectOptions& opti
       for (const KernelChoice& c : step.choices)
         s["kernels"].push_back({{"kernel", c.kernel},
                                 {"tactic", to_string(c.tactic)},
+                                {"when", when_text(c.when)},
                                 {"microseconds", c.microseconds}});
       for (size_t i = 0; i < step.choices.size(); ++i)
         for (const GpuLaunch& launch : step.choices[i].launches)
@@ -229,6 +238,8 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
         if (k.contains("library")) out += fmt::format(" ({})", k["library"].get<std::string>());
         if (k.contains("microseconds") && k["microseconds"].get<double>() > 0)
           out += fmt::format(" {:.1f} us", k["microseconds"].get<double>());
+        if (k.contains("when") && !k["when"].get<std::string>().empty())
+          out += fmt::format(" ({})", printable(k["when"].get<std::string>()));
       }
       const auto sources = s["sources"].get<std::vector<std::string>>();
       if (!sources.empty())

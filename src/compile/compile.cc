@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "backends/cpu/pool.h"
+#include "backends/cuda/driver.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "compile/account.h"
@@ -12,6 +13,7 @@
 #include "compile/packed_weights.h"
 #include "compile/search.h"
 #include "compile/tune_cpu.h"
+#include "compile/tune_gpu.h"
 #include "compile/verify.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
@@ -70,7 +72,7 @@ class Build {
         report_(report),
         workers_(worker_count(options.threads)),
         gpu_(gpu_target(options)),
-        cache_(options.timing_cache, timing_key(this_machine(), workers_)),
+        cache_(options.timing_cache, key_of_timings()),
         kernels_(kernels),
         passes_(passes),
         references_(imported) {
@@ -95,6 +97,12 @@ class Build {
     if (options_.progress) options_.progress(stage, done);
   }
 
+  std::string key_of_timings() const {
+    if (!gpu_ || gpu_->machine.device < 0) return timing_key(this_machine(), workers_);
+    const auto device = cuda::Device::open(gpu_->machine.device);
+    return gpu_timing_key(gpu_->machine, device->driver_version());
+  }
+
   // Shapes, passes, plan, tuning, other forms and orders.
   Plan make(ir::Graph& graph) {
     report_ = {};
@@ -113,18 +121,25 @@ class Build {
       out.plan = make_plan(out.graph, opt, options_, kernels_, out.lines, gpu_ ? &*gpu_ : nullptr,
                            orders, &out.free, &packed);
       add_profiles(out.plan, imported_, options_.profiles);
+      if (gpu_) choose_gpu_kernels(out.plan, *gpu_, kernels_);
       return out;
     };
     Built built = lay_out_plan(std::move(graph), {});
-    if (gpu_) {
-      choose_gpu_kernels(built.plan, *gpu_, kernels_);
-      add_gpu_code(built.plan, *gpu_, kernels_, *compiler_);
-    }
     std::vector<std::string> tuning;
-    if (!gpu_ && options_.tune && !options_.deterministic) {
-      CpuTuning device(kernels_, workers_);
-      built = tuned(device, fused, std::move(built), lay_out_plan, tuning);
+    if (options_.tune && !options_.deterministic) {
+      if (!gpu_) {
+        CpuTuning device(kernels_, workers_);
+        built = tuned(device, fused, std::move(built), lay_out_plan, tuning);
+      } else if (gpu_->machine.device >= 0) {
+        GpuTuning device(built.plan, *gpu_, kernels_, *compiler_);
+        built = tuned(device, fused, std::move(built), lay_out_plan, tuning);
+      } else {
+        tuning.push_back(fmt::format(
+            "not tuned: no device of {} is here; kernels and tiles are chosen by a model",
+            gpu_->machine.architecture()));
+      }
     }
+    if (gpu_) add_gpu_code(built.plan, *gpu_, kernels_, *compiler_);
     graph = std::move(built.graph);
     report_.nodes_after = graph.node_count();
     std::move(built.lines.begin(), built.lines.end(), std::back_inserter(report_.lines));
@@ -151,6 +166,8 @@ class Build {
     };
     tune(built.plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress},
          cache_, account);
+    cache_.save();
+    if (gpu_) return built;  // forms are not yet compared on a GPU
     tell("other forms", kTuningDone);
     built = search(fused.clone(), std::move(built),
                    {.disabled_passes = options_.disabled_passes,

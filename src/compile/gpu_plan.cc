@@ -57,11 +57,10 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
     if (present.sm != target.machine.sm) return target;
   }
   target.machine = cuda::Device::open(number)->machine();
-  target.device = number;
+  target.machine.device = number;
   typical_gpu(target.machine.sm);  // refuses what no kernel is written for
   forbid_libraries(target.machine, "as --no-libraries says");
   if (!options.libraries) return target;
-  target.machine.device = number;
   target.machine.cublas_lt = cuda::library("cublasLt");
   target.machine.cudnn = cuda::library("cudnn");
   return target;
@@ -112,6 +111,17 @@ bool prefers(const GpuKernel& kernel, const BoundProblem& bound, const GpuMachin
 }
 }  // namespace
 
+std::optional<TimedCandidate> heuristic_choice(const BoundProblem& bound, const GpuMachine& machine,
+                                               const KernelSet& kernels, std::string* why) {
+  for (const GpuKernel* kernel : kernels.gpu)
+    if (prefers(*kernel, bound, machine, kernels))
+      if (auto tactics = kernel->tactics(bound, machine); !tactics.empty())
+        return TimedCandidate{kernel->name, std::move(tactics[0]), 0};
+  const GpuKernel* kernel = first_gpu_kernel(*bound.problem, machine, kernels, why);
+  if (!kernel) return {};
+  return TimedCandidate{kernel->name, kernel->tactics(bound, machine).at(0), 0};
+}
+
 void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels) {
   plan.target = "cuda:" + target.machine.architecture();
   const std::vector<TunedPoint> points = tuned_points(plan);
@@ -119,21 +129,15 @@ void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& ke
   for_each_step(plan.steps, [&](Step& step) {
     if (step.kind != Step::Kind::launch) return;
     with_context(fmt::format("step '{}'", printable(step.name)), [&] {
-      std::string why;
-      const GpuKernel* kernel = first_gpu_kernel(step.problem, target.machine, kernels, &why);
-      require(kernel != nullptr, Code::internal, "no GPU kernel takes {}: {}", step.problem.str(),
-              why);
       const auto first_tactic = [&](Bindings at) {
         for (const auto& [name, value] : opt) at.emplace(name, value);
         add_data_bounds(plan, at);
         const BoundProblem bound = vitrail::bind(step.problem, at);
-        for (const GpuKernel* other : kernels.gpu)
-          if (prefers(*other, bound, target.machine, kernels))
-            if (const auto tactics = other->tactics(bound, target.machine); !tactics.empty())
-              return KernelChoice{.when = {}, .kernel = other->name, .tactic = tactics[0]};
-        return KernelChoice{.when = {},
-                            .kernel = kernel->name,
-                            .tactic = kernel->tactics(bound, target.machine).at(0)};
+        std::string why;
+        const auto choice = heuristic_choice(bound, target.machine, kernels, &why);
+        require(choice.has_value(), Code::internal, "no GPU kernel takes {}: {}",
+                step.problem.str(), why);
+        return KernelChoice{.when = {}, .kernel = choice->kernel, .tactic = choice->tactic};
       };
       // Tiles order sums: one for all extents where results must not depend on the batch.
       if (step.problem.fixed_order) {

@@ -7,6 +7,7 @@
 #include "base/gpu.h"
 #include "compile/code_compiler.h"
 #include "compile/kernel_set.h"
+#include "compile/timing_cache.h"
 #include "ir/graph.h"
 #include "plan/plan.h"
 #include "vitrail/builder.h"
@@ -20,7 +21,6 @@ struct GpuTarget {
   DType inputs = DType::f32, outputs = DType::f32;
   bool tf32 = false;
   std::string cache_folder;
-  int device = -1;  ///< its number, when it is present; -1: built for from afar
 };
 /// Nothing for a build for the CPU. Throws Error(unsupported) for a precision the CPU does not
 /// have, Error(usage) for an unknown device or architecture.
@@ -35,9 +35,15 @@ const GpuKernel* first_gpu_kernel(const Problem& problem, const GpuMachine& mach
 void set_weight_types(Problem& problem, const std::vector<bool>& packed, const GpuTarget& target);
 void set_alignments(Step& step, const Plan& plan);
 
-/// The heuristic choice for every launch: the first kernel with its first tactic at opt and, unless
-/// sums must have one order, at each point of the plan's ranges. Sets target and choices, without
-/// code.
+/// What runs a problem at these extents unless something is timed: the first row that says it is
+/// preferred there, otherwise the first kernel, with its first tactic. Nothing, and why, when none
+/// takes it.
+std::optional<TimedCandidate> heuristic_choice(const BoundProblem& bound, const GpuMachine& machine,
+                                               const KernelSet& kernels,
+                                               std::string* why = nullptr);
+
+/// The heuristic choice for every launch: at opt and, unless sums must have one order, at each
+/// point of the plan's ranges. Sets target and choices, without code.
 void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels);
 /// A line on the libraries that the plan calls, or why it calls none.
 std::string account_of_libraries(const Plan& plan, const GpuTarget& target);

@@ -20,11 +20,6 @@ std::string key_of(const BoundProblem& bound) {
   return fixed.str();
 }
 
-// For the order only: a core of the last ten years, near its peak or its memory's.
-double estimate(const BoundProblem& bound) {
-  return flop_of(bound) / 5e10 + bytes_of(bound) / 1e10;
-}
-
 Tensor constant_of(const Plan& plan, int value) {
   if (value < 0) return {};
   const PlanValue& v = plan.values[static_cast<size_t>(value)];
@@ -99,7 +94,7 @@ PlanJobs jobs_of(const Plan& plan, TuningDevice& device) {
       BoundProblem bound = vitrail::bind(step.problem, at);
       const auto empty = [](const BoundOperand& o) { return element_count(o.dims) == 0; };
       if (std::any_of(bound.outputs.begin(), bound.outputs.end(), empty)) continue;
-      keys[p] = key_of(bound);
+      keys[p] = key_of(bound) + device.circumstances(step.problem, bound);
       Job& job = out.jobs[keys[p]];
       if (!job.step) {
         job.step = &step;
@@ -109,7 +104,7 @@ PlanJobs jobs_of(const Plan& plan, TuningDevice& device) {
         job.bound = std::move(bound);
       }
       job.opt |= out.points[p].opt;
-      job.cost += estimate(job.bound);
+      job.cost += device.estimate(job.bound);
     }
   });
   return out;

@@ -96,6 +96,10 @@ bool have_nvrtc(std::string* why) {
   return api().missing.empty();
 }
 
+std::string nvrtc_version() {
+  return api().missing.empty() ? fmt::format("{}.{}", api().major, api().minor) : std::string();
+}
+
 std::string default_cache_folder() {
   if (const char* folder = std::getenv("VITRAIL_CACHE"); folder) return folder;
   if (const char* folder = std::getenv("XDG_CACHE_HOME"); folder && *folder)

@@ -23,6 +23,9 @@ struct CompiledCode {
 /// Whether NVRTC is there; if not, `why` names the places looked in.
 bool have_nvrtc(std::string* why = nullptr);
 
+/// "13.0"; empty when it is not there.
+std::string nvrtc_version();
+
 /// Compiles `source` with NVRTC, which is loaded when first needed (VITRAIL_NVRTC names a library;
 /// otherwise libnvrtc.so.13 or .12 in the places of cuda::open_library). Results are kept in
 /// `cache_folder` (empty: not) under a hash of source, architecture and NVRTC's version. Throws

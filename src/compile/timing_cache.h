@@ -13,7 +13,7 @@ namespace vitrail {
 struct TimedCandidate {
   std::string kernel;
   Tactic tactic;            ///< empty: the kernel's own
-  double microseconds = 0;  ///< median over the rounds
+  double microseconds = 0;  ///< median over the rounds; 0: it did not run there
   bool operator==(const TimedCandidate&) const = default;
 };
 

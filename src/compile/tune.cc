@@ -128,9 +128,11 @@ class Tuner {
 
   void judge(Job& job, const std::vector<Entrant>& entrants) {
     job.timing.candidates = job.candidates;
-    for (size_t i = 0; i < entrants.size(); ++i)
-      job.timing.candidates[i].microseconds =
+    for (size_t i = 0; i < entrants.size(); ++i) {
+      const double us =
           median(entrants[i].times.empty() ? entrants[i].screening : entrants[i].times);
+      job.timing.candidates[i].microseconds = std::isfinite(us) ? us : 0;
+    }
     std::vector<std::vector<double>> table;
     for (size_t i : finalists_) table.push_back(entrants[i].times);
     if (finalists_.size() > 1) {
@@ -182,8 +184,11 @@ class Tuner {
       at += fmt::format("{}{}={}", at.empty() ? " at " : ", ", name, point.at.at(name));
     for (size_t i = 0; i < job.timing.candidates.size(); ++i) {
       const TimedCandidate& c = job.timing.candidates[i];
-      std::string line = fmt::format("{}{}: {:.1f} us{}", describe(c), at, c.microseconds,
-                                     i == job.timing.winner ? ", chosen" : "");
+      std::string line =
+          c.microseconds > 0
+              ? fmt::format("{}{}: {:.{}f} us{}", describe(c), at, c.microseconds,
+                            c.microseconds < 10 ? 2 : 1, i == job.timing.winner ? ", chosen" : "")
+              : fmt::format("{}{}: does not run there", describe(c), at);
       if (std::find(step.trials.begin(), step.trials.end(), line) == step.trials.end())
         step.trials.push_back(std::move(line));
     }

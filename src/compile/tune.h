@@ -38,13 +38,17 @@ class TuningDevice {
                                                  const BoundProblem& bound) = 0;
   /// A time that no kernel stays below, by the device's peaks; 0: not known.
   virtual double least_us(const BoundProblem&) const { return 0; }
+  /// What its timings depend on besides the problem at these extents; part of their key.
+  virtual std::string circumstances(const Problem&, const BoundProblem&) const { return {}; }
+  /// Seconds of one launch, roughly: for the order in which problems are timed. 0: not known.
+  virtual double estimate(const BoundProblem&) const { return 0; }
   /// What will be opened, in this order, as far as the budget reaches.
   virtual void announce(const std::vector<const TuningJob*>&) {}
   /// Gets ready to run the candidates. `weights[i]`: the content of input i (from its element 0),
   /// an undefined tensor for one that varies. Throws Error(resource) when the job is too large for
   /// the memory at hand: it keeps its heuristic choice.
   virtual void open(const TuningJob& job, const std::vector<Tensor>& weights) = 0;
-  /// Microseconds of one launch of the open job's candidate.
+  /// Microseconds of one launch of the open job's candidate; infinity: it does not run there.
   virtual double run(size_t candidate) = 0;
   /// Also after an open() that threw.
   virtual void close() = 0;

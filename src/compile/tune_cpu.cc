@@ -50,6 +50,11 @@ double CpuTuning::least_us(const BoundProblem& bound) const {
          workers_;
 }
 
+// A core of the last ten years, near its peak or its memory's.
+double CpuTuning::estimate(const BoundProblem& bound) const {
+  return flop_of(bound) / 5e10 + bytes_of(bound) / 1e10;
+}
+
 void CpuTuning::open(const TuningJob& job, const std::vector<Tensor>& weights) {
   for (const TimedCandidate& c : job.candidates) {
     const CpuKernel* kernel =

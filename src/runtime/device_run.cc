@@ -37,7 +37,8 @@ DeviceRun::DeviceRun(const Plan& plan, const std::string& device)
       constants_(device_),
       arena_(device_),
       workspace_(device_),
-      counters_(device_) {
+      counters_(device_),
+      evicting_(device_) {
   const std::string mine = "cuda:" + machine().architecture();
   require(plan.target == mine, Code::wrong_target,
           "the plan is for '{}', {} needs '{}': build it again with --arch {}",
@@ -122,6 +123,11 @@ void DeviceRun::poison() {
   stream_.fill(arena_.data(), kNan, arena_.size());
   stream_.fill(workspace_.data(), kNan, workspace_.size());
   for (const auto& out : outputs_) stream_.fill(out->data(), kNan, out->size());
+}
+
+void DeviceRun::evict(size_t bytes) {
+  evicting_.reserve(bytes, "what drives other memory out of the cache");
+  stream_.fill(evicting_.data(), 0, bytes);
 }
 
 DeviceRun::Slot& DeviceRun::free_slot(size_t piece, size_t bytes) {

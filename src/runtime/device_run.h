@@ -112,6 +112,8 @@ class DeviceRun {
     }
     stream_.launch(*graph);
   }
+  /// Writes that much memory, of no use to anybody.
+  void evict(size_t bytes);
   void mark(int index) { stream_.mark(index); }
   double microseconds() { return stream_.microseconds_between_marks(); }
 
@@ -126,7 +128,7 @@ class DeviceRun {
   std::vector<std::unique_ptr<cuda::Module>> modules_;
   std::map<std::pair<int, std::string>, void*> functions_;
   std::vector<size_t> constant_at_;
-  cuda::Memory constants_, arena_, workspace_, counters_;
+  cuda::Memory constants_, arena_, workspace_, counters_, evicting_;
   std::vector<std::unique_ptr<cuda::Memory>> inputs_, outputs_;
   std::vector<std::unique_ptr<cuda::Staging>> results_;
   /// Where pieces of pageable memory wait; a slot is free when its event has come.

@@ -12,8 +12,6 @@
 
 namespace vitrail {
 namespace {
-constexpr size_t kBindings = 8;  // shapes remembered
-
 int worker_count(int threads) {
   require(threads >= 0 && threads <= cpu::kMaxThreads, Code::usage,
           "{} threads: expected 1 to {}, or 0 for all processors", threads, cpu::kMaxThreads);
@@ -111,7 +109,7 @@ void Executor::use_binding() {
     bindings_.splice(bindings_.begin(), bindings_, found);
   } else {
     bindings_.emplace_front(program_, wanted_);
-    if (bindings_.size() > kBindings) bindings_.pop_back();
+    if (bindings_.size() > options_.bindings) bindings_.pop_back();
   }
   current_ = &bindings_.front();
 }

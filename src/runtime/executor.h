@@ -27,6 +27,7 @@ struct ExecutorOptions {
                         ///< reads of what nothing wrote
   std::span<const CpuKernel* const> kernels = all_cpu_kernels();
   std::string device = "cuda";  ///< "cuda" or "cuda:N": where a GPU plan runs
+  size_t bindings = 8;          ///< shapes remembered
 };
 
 /// What one worker did of a launch on the CPU; microseconds as in StepTime.
@@ -131,6 +132,10 @@ class Executor {
   bool one_graph() const;
   /// Null on the CPU.
   const GpuMachine* gpu() const;
+  /// For the tuner: microseconds on the device of one replay at the binding in use, straight after
+  /// another, so that nothing waits for the host. Between them `evict_bytes` of memory are written,
+  /// which drives everything else out of the device's cache.
+  double time_replay(size_t evict_bytes);
   bool on_device() const { return device_ != nullptr; }
   bool under_way() const { return under_way_; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.

@@ -2,10 +2,12 @@
 #pragma once
 #include <string>
 
-// Tests of sessions on a GPU, in one program (runtime.cc) as each links the whole runtime. Plans
-// have one image input. 0 when all is well.
+// Tests of builds and sessions on a GPU, in one program (runtime.cc) as each links the whole
+// runtime. Plans have one image input. 0 when all is well.
 namespace vitrail {
 
+/// blame.cc
+int check_blame();
 /// memory.cc; a range of batches from 1.
 int check_memory(const std::string& plan);
 /// sessions.cc; a range of batches from 1 to 12 or more.
