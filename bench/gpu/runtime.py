@@ -51,7 +51,7 @@ def copies(runner):
         plan = runner.work / f"copies-{model}-{shape}-{len(flags)}.vitrail"
         code, text, _ = runner.program(
             "vitrail", "build", runner.model(model), "-o", plan, "--shapes", f"input:{shape}", "--device", "cuda",
-            "-q", "--verify", "off", "--fp16", *flags,
+            "-q", "--verify", "off", "--budget", runner.budget, "--fp16", *flags,
         )  # fmt: skip
         for memory in ("page-locked", "pageable"):
             row = {"model": model, "shape": shape, "io": "f16" if flags else "f32", "memory": memory, "exit": code}
