@@ -31,9 +31,9 @@ class GpuPlan : public testing::Test {
     options_.architecture = "sm_90";
     options_.storage = DType::f16;
   }
-  Plan make() {
+  Plan make(const char* model = kModel) {
     const auto target = gpu_target(options_);
-    ir::Graph graph = ir::parse(kModel);
+    ir::Graph graph = ir::parse(model);
     const Bindings opt = apply_shapes(graph, options_.shapes);
     graph.infer_all();
     passes::run(graph, {.disabled = {}, .observe = {}});
@@ -51,6 +51,20 @@ class GpuPlan : public testing::Test {
   KernelSet kernels_;
   std::vector<std::string> account_;
 };
+
+// 31 channels lie in 32, and the last of them is free to overwrite.
+TEST_F(GpuPlan, RowsAreWholeSixteenBytes) {
+  const Plan plan = make(R"(graph "rows" (x: f32[N,48,256], w: f32[256,31], v: f32[31,40]) -> (y) {
+    symbol N input 1..64
+    m: f32[N,48,31] = MatMul(x, w) @"product"
+    r: f32[N,48,31] = Relu(m) @"act"
+    y: f32[N,48,40] = MatMul(r, v) @"back"
+  })");
+  const Problem& product = step_of(plan, "gemm").problem;
+  EXPECT_EQ(to_string(product.outputs[0].strides), "[1536,32,1]");
+  EXPECT_EQ(product.integer("spare_out0", 0), 1);
+  EXPECT_EQ(product.integer("align_out0", 0), 16);
+}
 
 TEST_F(GpuPlan, TilesFollowTheRange) {
   const Plan plan = make();

@@ -321,7 +321,7 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
     const std::vector<StorageChange> storage =
         gpu ? set_storage(graph, {gpu->storage, gpu->inputs, gpu->outputs}, account)
             : std::vector<StorageChange>{};
-    Layout layout = lay_out(graph, opt, refused, orders);
+    Layout layout = lay_out(graph, opt, refused, orders, gpu != nullptr);
     if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
     if (refused.empty()) {
       if (free) *free = layout.free;
