@@ -133,6 +133,17 @@ Json event(const std::string& name, int process, int thread, double start, doubl
   return {{"name", name}, {"ph", "X"}, {"pid", process},         {"tid", thread},
           {"ts", start},  {"dur", us}, {"args", std::move(args)}};
 }
+// No step can do more than the machine, but a busy machine measures less than it can do.
+std::string doubts(const Trace& t) {
+  constexpr double kScatter = 1.25;
+  const auto beyond = std::count_if(t.steps.begin(), t.steps.end(),
+                                    [](const TracedStep& s) { return s.roofline > kScatter; });
+  if (beyond == 0) return "";
+  return fmt::format(
+      "{} step(s) did more than the machine when it was measured, so it was busy then: --remeasure "
+      "when it is idle\n",
+      beyond);
+}
 Json named(const char* what, int process, int thread, const std::string& name) {
   return {
       {"name", what}, {"ph", "M"}, {"pid", process}, {"tid", thread}, {"args", {{"name", name}}}};
@@ -182,7 +193,7 @@ std::string trace_text(const Trace& t, const TraceTextOptions& options) {
       out += fmt::format("{:5} {:10.1f} {:6.1f}  {}\n", m.steps, m.microseconds, 100 * m.share,
                          m.module.empty() ? "(several)" : printable(m.module));
   }
-  return out + totals(t);
+  return out + totals(t) + doubts(t);
 }
 
 std::string trace_json(const Trace& t, int depth) {

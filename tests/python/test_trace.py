@@ -221,3 +221,19 @@ def test_a_profiler_is_told_of_every_step(plan, folder):
     code, _, errors = program.run("trace", plan, *SHORT, environment={"NVTX_INJECTION64_PATH": str(plan)})
     assert code == 0
     assert "NVTX_INJECTION64_PATH" in errors
+
+
+def test_a_machine_measured_while_it_was_busy_is_doubted(plan, folder):
+    text, _ = traced(plan, folder, "--remeasure")
+    assert "--remeasure" not in text
+    (path,) = (folder / "cache").rglob("machine.json")
+    kept = json.loads(path.read_text())
+    for machine in kept["machines"].values():
+        slow = {"memory_gbs": 1e-6, "cache_gbs": 1e-6, "launch_us": 0}
+        machine.update(slow, gflops={name: 1e-6 for name in machine["gflops"]})
+    path.write_text(json.dumps(kept))
+    try:
+        text, _ = traced(plan, folder)
+        assert "1 step(s) did more than the machine when it was measured" in text
+    finally:
+        path.unlink()
