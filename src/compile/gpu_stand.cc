@@ -67,10 +67,12 @@ class StandMaker {
     const int64_t elements = span.last - span.first + 1;
     require(elements <= kMostElements, Code::resource, "an operand reaches over {} elements",
             elements);
-    plan_.buffers.push_back({.kind = PlanBuffer::Kind::arena,
-                             .bytes = elements * static_cast<int64_t>(size_of(bound.dtype)),
-                             .first = 0,
-                             .last = request_.launches - 1});
+    constexpr int64_t kSpare = 256;  // kernels may write lanes that follow the last row
+    plan_.buffers.push_back(
+        {.kind = PlanBuffer::Kind::arena,
+         .bytes = elements * static_cast<int64_t>(size_of(bound.dtype)) + kSpare,
+         .first = 0,
+         .last = request_.launches - 1});
     return add_value(bound.dtype, operand.dims, operand.strides, -span.first);
   }
   int weight(const Tensor& content) {
