@@ -9,6 +9,7 @@
 
 #include "backends/cuda/driver.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "compare/difference.h"
 #include "compile/gpu_stand.h"
 #include "compile/jobs.h"
@@ -127,12 +128,20 @@ void GpuTuning::open(const TuningJob& job, const std::vector<Tensor>& weights) {
   for (const std::string& name : symbols_of(job.step->problem)) request.at[name] = job.at.at(name);
   for (size_t i = 0; i < job.candidates.size(); ++i) {
     GpuCode code = code_of(job, i);
-    slot_.push_back(static_cast<int>(i));
     int module = -1;  // of a library alone
     if (!code.source.empty()) {
-      module = static_cast<int>(request.modules.size());
-      request.modules.push_back(compiler_.get(code.source));
+      try {
+        request.modules.push_back(compiler_.get(code.source));
+      } catch (const Error& error) {  // the plan can do without it, unless it is what would run
+        if (i == 0 || error.code != Code::internal) throw;
+        log_warning("not timed: {} of '{}': {}", job.candidates[i].kernel,
+                    printable(job.step->name), error.what());
+        slot_.push_back(-1);
+        continue;
+      }
+      module = static_cast<int>(request.modules.size()) - 1;
     }
+    slot_.push_back(static_cast<int>(request.candidates.size()));
     request.candidates.push_back({.when = {},
                                   .kernel = job.candidates[i].kernel,
                                   .tactic = job.candidates[i].tactic,
