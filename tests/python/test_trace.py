@@ -230,7 +230,7 @@ def test_a_machine_measured_while_it_was_busy_is_doubted(plan, folder):
     kept = json.loads(path.read_text())
     for machine in kept["machines"].values():
         slow = {"memory_gbs": 1e-6, "cache_gbs": 1e-6, "launch_us": 0}
-        machine.update(slow, gflops={name: 1e-6 for name in machine["gflops"]})
+        machine.update(slow, gflops=dict.fromkeys(machine["gflops"], 1e-06))
     path.write_text(json.dumps(kept))
     try:
         text, _ = traced(plan, folder)
