@@ -256,8 +256,10 @@ void Executor::run_segment(const std::vector<int>& steps, size_t first, size_t l
   const auto each = [&](const auto& action) {
     for (size_t i = first; i < last;) {
       const StepInfo& info = program_.steps()[steps[i]];
+      size_t done = 0;
       with_context(fmt::format("step '{}'", printable(info.step->name)),
-                   [&] { i += action(i, info); });
+                   [&] { done = action(i, info); });
+      i += done;
     }
   };
   const auto prepare = [&](size_t, const StepInfo& info) -> size_t {
