@@ -31,8 +31,10 @@ class FakeDevice : public TuningDevice {
   void close() override {}
   void sign(Plan&) const override {}
   double least_us(const BoundProblem&) const override { return least; }
+  double step_us() const override { return step; }
   int runs = 0;
   double least = 0;
+  double step = 0;
 
  private:
   std::function<double(const BoundProblem&)> us_;
@@ -131,6 +133,19 @@ TEST(Search, TheFormThatIsFasterWinsForAllNodesAlike) {
     EXPECT_THAT(step.trials.back(), HasSubstr("separate steps")) << step.name;
   });
   EXPECT_LE(found.error(kShapes), kRounding);
+}
+
+TEST(Search, EachStepCostsSomethingBesideItsLaunch) {
+  const auto us = [](const BoundProblem& b) { return b.problem->family == "attention" ? 65 : 20; };
+  FakeDevice device(us);
+  TimingCache cache("", ""), other("", "");
+  EXPECT_EQ(Searched(kAttentions, device, cache).families().find("attention"), std::string::npos);
+  device.step = 4;
+  // 65 + 4 against three of 20 + 4.
+  const Searched found(kAttentions, device, other);
+  EXPECT_EQ(found.families(), "copy attention attention attention");
+  EXPECT_THAT(found.account(),
+              HasSubstr("attention 'z': one kernel, 69.0 us, not separate steps, 72.0 us"));
 }
 
 TEST(Search, TheCacheKnowsTheAnswers) {

@@ -42,6 +42,8 @@ class TuningDevice {
   virtual std::string circumstances(const Problem&, const BoundProblem&) const { return {}; }
   /// Seconds of one launch, roughly: for the order in which problems are timed. 0: not known.
   virtual double estimate(const BoundProblem&) const { return 0; }
+  /// Microseconds that a launch costs a plan beside what run() says.
+  virtual double step_us() const { return 0; }
   /// What will be opened, in this order, as far as the budget reaches.
   virtual void announce(const std::vector<const TuningJob*>&) {}
   /// Gets ready to run the candidates. `weights[i]`: the content of input i (from its element 0),

@@ -55,6 +55,10 @@ double CpuTuning::estimate(const BoundProblem& bound) const {
   return flop_of(bound) / 5e10 + bytes_of(bound) / 1e10;
 }
 
+// The code and state of a launch that is repeated are warm. Beside that, eleven small steps of a
+// plan took 4.5 us longer than they do here (docs/results/cpu_forms.md).
+double CpuTuning::step_us() const { return 0.4; }
+
 void CpuTuning::open(const TuningJob& job, const std::vector<Tensor>& weights) {
   for (const TimedCandidate& c : job.candidates) {
     const CpuKernel* kernel =

@@ -25,6 +25,7 @@ class CpuTuning : public TuningDevice {
                                          const BoundProblem& bound) override;
   double least_us(const BoundProblem& bound) const override;
   double estimate(const BoundProblem& bound) const override;
+  double step_us() const override;
   void open(const TuningJob& job, const std::vector<Tensor>& weights) override;
   double run(size_t candidate) override;
   void close() override;

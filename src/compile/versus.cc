@@ -108,11 +108,11 @@ class Comparison {
     return std::all_of(list.begin(), list.end(),
                        [&](auto& e) { return from_cache(*e.second.job, cache_); });
   }
-  static double sum(const Extras& list) {
+  double sum(const Extras& list) const {
     double out = 0;
     for (const auto& [key, extra] : list) {
       const Timing& t = extra.job->timing;
-      out += extra.times * t.candidates[t.winner].microseconds;
+      out += extra.times * (t.candidates[t.winner].microseconds + device_.step_us());
     }
     return out;
   }
@@ -129,6 +129,7 @@ class Comparison {
           add(fmt::format("{}{} x {}", list == &own_[p] ? '-' : '+', extra.times, key));
           for (const TimedCandidate& c : extra.job->candidates) add(c.kernel + to_string(c.tactic));
         }
+    add(fmt::format("{} us a step", device_.step_us()));
     return "plans that differ by " + hasher.digest().str();
   }
 
@@ -160,9 +161,10 @@ class Comparison {
       double heuristic = 0;
       for (auto& [key, extra] : other_[opt_]) {
         if (extra.job->candidates.empty() || late()) return false;
-        heuristic += extra.times * (from_cache(*extra.job, cache_)
-                                        ? extra.job->timing.candidates[0].microseconds
-                                        : one(second_, *extra.job, 0));
+        heuristic +=
+            extra.times * (device_.step_us() + (from_cache(*extra.job, cache_)
+                                                    ? extra.job->timing.candidates[0].microseconds
+                                                    : one(second_, *extra.job, 0)));
       }
       out_.second_us = heuristic;
       if (heuristic > kHopeless * out_.first_us) return lost("with heuristic kernels").known;
@@ -192,7 +194,8 @@ class Comparison {
         double us = 0;
         for (const auto& [key, extra] : (turn ? other_ : own_)[opt_]) {
           if (late()) return false;
-          us += extra.times * one(turn ? second_ : first_, *extra.job, extra.job->timing.winner);
+          us += extra.times * (device_.step_us() +
+                               one(turn ? second_ : first_, *extra.job, extra.job->timing.winner));
         }
         rounds[static_cast<size_t>(turn)].push_back(us);
       }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/spectral/bind.h"
 
+#include <algorithm>
+
+#include "base/round.h"
 #include "kernels/epilogue.h"
 
 namespace vitrail {
@@ -46,8 +49,10 @@ Launch spectral_bind(const BoundProblem& problem, const Tactic&, const Machine&,
   s.channels = problem.inputs[0].dims[1];
   s.heads = problem.problem->integer("heads", 1);
   s.depth = problem.inputs[1].dims[1] / s.heads;
-  s.padded = (s.depth + 7) / 8 * 8;
+  s.padded = round_up(s.depth, 8);
   s.out = problem.outputs[0].dims[2];
+  // Columns of a matrix lie in different sets of the cache when its rows are so many lines apart.
+  s.out_pitch = round_up(s.out, 8) / 8 % 2 ? round_up(s.out, 8) : round_up(s.out, 8) + 8;
   s.g_batch = problem.inputs[0].strides[0];
   s.m_batch = problem.outputs[0].strides[0];
   s.rescale_step = problem.inputs[4].strides[0];
@@ -58,17 +63,32 @@ Launch spectral_bind(const BoundProblem& problem, const Tactic&, const Machine&,
   s.proj = matrix(problem.inputs[5]);
   s.m = matrix(problem.outputs[0]);
   s.eps = problem.problem->number("eps", 1e-12);
-  constexpr int64_t kRows = 16;
-  s.row_blocks = (s.channels + kRows - 1) / kRows;
+  constexpr int64_t kRows = 32;
+  s.row_blocks = ceil_div(s.channels, kRows);
+  s.parts = ceil_div(s.depth, kSpectralPart);
+  const int64_t c = s.channels, d = s.depth, n = s.padded, wide = s.heads * d;
+  s.lower = c * c;
+  s.scores = s.lower + c * c;
+  s.inverse_k = s.scores + s.heads * d * n;
+  s.inverse_q = s.inverse_k + s.heads * n;
+  s.mixed = s.inverse_q + s.heads * n;
+  s.image = s.mixed + wide * s.out_pitch;
+  const int64_t tasks[] = {s.row_blocks, s.heads * s.parts, s.heads, s.row_blocks};
+  for (int64_t end = 0, phase = 0; phase < 4; ++phase) s.phase_ends[phase] = end += tasks[phase];
+  // Starting each phase costs up to a microsecond, in which a processor does 30000 to 60000
+  // products.
+  constexpr int64_t kSmall = 500000;
+  s.whole_images = c * wide * (2 * c + 2 * d + s.out) < kSmall;
   Launch launch;
-  // First the columns of Wv blockdiag(A^T) of each head, then its rows times Wproj.
-  launch.phase_ends = {s.batch * s.heads, s.batch * (s.heads + s.row_blocks)};
-  launch.tasks = launch.phase_ends.back();
-  const int64_t head = (5 * s.channels + 2 * s.depth + 2) * s.padded;
-  const int64_t rows = s.out;
-  launch.scratch_bytes = static_cast<size_t>(head > rows ? head : rows) * sizeof(double);
-  launch.shared_bytes =
-      static_cast<size_t>(s.batch * s.channels * s.heads * s.depth) * sizeof(double);
+  launch.tasks = s.batch * (s.whole_images ? 1 : s.phase_ends[3]);
+  for (int64_t end : s.phase_ends)
+    if (!s.whole_images) launch.phase_ends.push_back(s.batch * end);
+  const int64_t head = c * (n + 3 * kSpectralPart), attention = d * (n + s.out_pitch) + n,
+                rows = ceil_div(c, s.row_blocks) * (wide + s.out_pitch),
+                turned = ceil_div(ceil_div(c, s.row_blocks) * c, 2);
+  launch.scratch_bytes =
+      static_cast<size_t>(std::max({head, attention, rows, turned})) * sizeof(double);
+  launch.shared_bytes = static_cast<size_t>(s.batch * s.image) * sizeof(double);
   append_state(launch.state, s);
   return launch;
 }
