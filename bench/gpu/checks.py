@@ -36,7 +36,7 @@ def verify(runner, precisions):
     for model, _ in VERIFIED:
         runner.model(model)
     cases = [(*v, p, flags) for v in VERIFIED for p, flags in (precisions | HALF_IO).items()]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(6) as pool:
         rows = list(pool.map(one, cases))
     for row in rows:
         print(row["model"], row["precision"], "exit", row["exit"], row["text"], flush=True)

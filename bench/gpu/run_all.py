@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests and measures this build on a machine with a GPU, from the folder that scripts/gpu_bundle.sh makes.
 
-Usage: run_all.py OUT [--only PART,..] [--conformance NAME-PART] [--budget SECONDS]
+Usage: run_all.py OUT [--only PART,..] [--conformance NAME-PART,..] [--budget SECONDS]
   [--cases NAME,.. --processors N --verify LEVEL]
 Parts: host, golden, bench, trace, verify, control, errors, peers, copies, start, sessions, lost, conformance, tuning.
 Without --only all of it but tuning, some ten minutes: "host" is the processor's part, the rest needs the GPU. Plans are
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ class Runner:
     def __init__(self, work, out, budget):
         self.work, self.out, self.budget = work, out, budget
         self.env = environment(work)
+        self.plans = {}
 
     def program(self, name, *arguments, timeout=300, environment=None, prefix=()):
         """Exit code, output and seconds of one of our programs."""
@@ -78,37 +80,41 @@ class Runner:
                 raise SystemExit(text)
         return path
 
-    def plan(self, name, shape, precision, verify="off"):
-        """A plan's path and how long its build took; a text instead of the path when it failed."""
-        path = self.work / f"{name}-{shape}-{precision}.vitrail"
-        arguments = [
-            "build",
-            self.model(name),
-            "-o",
-            path,
-            "--shapes",
-            f"input:{shape}",
-            "--device",
-            "cuda",
-            "-q",
-            "--verify",
-            verify,
-            "--budget",
-            self.budget,
-        ]
-        code, text, seconds = self.program("vitrail", *arguments, *PRECISIONS[precision])
-        return (path if code == 0 else f"exit {code}: {text[-1500:]}"), seconds
+    def plan(self, name, shape, precision):
+        """A plan's path and how long its build took; a text instead of the path when it failed. Built once."""
+        key = (name, shape, precision)
+        if key not in self.plans:
+            path = self.work / f"{name}-{shape}-{precision}.vitrail"
+            code, text, seconds = self.program(
+                "vitrail", "build", self.model(name), "-o", path, "--shapes", f"input:{shape}", "--device", "cuda",
+                "-q", "--verify", "off", "--budget", self.budget, *PRECISIONS[precision],
+            )  # fmt: skip
+            self.plans[key] = (path if code == 0 else f"exit {code}: {text[-1500:]}"), seconds
+        return self.plans[key]
+
+    def build_all(self, cases):
+        """Builds plans side by side; timed builds one after the other, as each wants the device for itself."""
+        for name in {case[0] for case in cases}:
+            self.model(name)
+        with ThreadPoolExecutor(1 if self.budget else 8) as pool:
+            list(pool.map(lambda case: self.plan(*case), cases))
 
 
-def conformance(runner, part):
-    code, text, seconds = runner.program("vitrail_gpu_conformance", part, timeout=420)
+def conformance(runner, parts):
+    """All kernels, or those that one of `parts` is in the name of."""
+    code, texts, seconds = 0, [], 0
+    for part in parts or [""]:
+        one, text, took = runner.program("vitrail_gpu_conformance", part, timeout=420)
+        code, seconds = max(code, one), seconds + took
+        texts.append(text)
+    text = "".join(texts)
     print(text[-9000:], flush=True)
     return {"exit": code, "seconds": seconds, "text": text}
 
 
 def finite_times_100(runner, plan, image, output):
     """Whether an image a hundred times too bright still gives finite values."""
-    bright, results = runner.work / "bright.npz", runner.work / "bright-out.npz"
+    bright, results = (runner.work / f"bright-{what}-{plan.stem}.npz" for what in ("in", "out"))
     np.savez(bright, input=image * np.float32(100))
     code, text, _ = runner.program("vitrail", "run", plan, "--inputs", bright, "--outputs", results)
     if code:
@@ -117,53 +123,63 @@ def finite_times_100(runner, plan, image, output):
         return bool(np.isfinite(got[output]).all())
 
 
-def golden(runner):
-    rows = []
+GOLDENS = [
+    (model, output, case)
     for model, output, cases in (
         ("cvt13", "logits", ["224x224"]),
         ("cvt21", "logits", ["224x224"]),
         ("mst_plus_plus", "output", ["64x72", "60x62", "512x482"]),
-    ):
-        stored = Golden(model)
-        for case in cases:
-            image = stored.input(case)
-            shape = "x".join(map(str, image.shape))
-            np.savez(runner.work / f"in-{model}-{case}.npz", input=image)
-            for precision in PRECISIONS:
-                plan, seconds = runner.plan(model, shape, precision)
-                row = {"model": model, "case": case, "precision": precision, "build_s": round(seconds, 1)}
-                if not isinstance(plan, Path):
-                    row["error"] = plan
-                else:
-                    results = runner.work / "out.npz"
-                    code, text, _ = runner.program(
-                        "vitrail", "run", plan, "--inputs", runner.work / f"in-{model}-{case}.npz", "--outputs", results
-                    )
-                    row |= {"plan": plan.name, "image": f"in-{model}-{case}.npz"}
-                    if code:
-                        row["error"] = f"exit {code}: {text[-1500:]}"
-                    else:
-                        with np.load(results) as got:
-                            values = got[output]
-                        row["max_difference"] = stored.max_difference(case, output, values)
-                        row["digest_difference"] = stored.digest_difference(case, output, values)
-                        row["f32_tolerance"] = stored.tolerance(case, output)
-                        row["within_f32"] = bool(row["max_difference"] <= row["f32_tolerance"])
-                        full = stored.arrays(case).get(output)
-                        if full is not None:
-                            difference = values.astype(np.float64) - full
-                            row["mean_difference"] = float(np.abs(difference).mean())
-                            row["relative_l2"] = float(np.linalg.norm(difference) / np.linalg.norm(full))
-                        row["finite"] = bool(np.isfinite(values).all())
-                        row["finite_times_100"] = finite_times_100(runner, plan, image, output)
-                rows.append(row)
+    )
+    for case in cases
+]
+
+
+def golden(runner):
+    cases = []
+    for model, output, case in GOLDENS:
+        image = Golden(model).input(case)
+        np.savez(runner.work / f"in-{model}-{case}.npz", input=image)
+        cases += [(model, output, case, precision, image) for precision in PRECISIONS]
+    runner.build_all([(model, "x".join(map(str, image.shape)), precision) for model, _, _, precision, image in cases])
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda case: golden_row(runner, *case), cases))
     runtime.times_rounding(runner, rows)
     for row in rows:
         print(row, flush=True)
     return rows
 
 
+def golden_row(runner, model, output, case, precision, image):
+    plan, seconds = runner.plan(model, "x".join(map(str, image.shape)), precision)
+    row = {"model": model, "case": case, "precision": precision, "build_s": round(seconds, 1)}
+    if not isinstance(plan, Path):
+        return row | {"error": plan}
+    results = runner.work / f"out-{model}-{case}-{precision}.npz"
+    code, text, _ = runner.program(
+        "vitrail", "run", plan, "--inputs", runner.work / f"in-{model}-{case}.npz", "--outputs", results
+    )
+    row |= {"plan": plan.name, "image": f"in-{model}-{case}.npz"}
+    if code:
+        return row | {"error": f"exit {code}: {text[-1500:]}"}
+    with np.load(results) as got:
+        values = got[output]
+    stored = Golden(model)
+    row["max_difference"] = stored.max_difference(case, output, values)
+    row["digest_difference"] = stored.digest_difference(case, output, values)
+    row["f32_tolerance"] = stored.tolerance(case, output)
+    row["within_f32"] = bool(row["max_difference"] <= row["f32_tolerance"])
+    full = stored.arrays(case).get(output)
+    if full is not None:
+        difference = values.astype(np.float64) - full
+        row["mean_difference"] = float(np.abs(difference).mean())
+        row["relative_l2"] = float(np.linalg.norm(difference) / np.linalg.norm(full))
+    row["finite"] = bool(np.isfinite(values).all())
+    row["finite_times_100"] = finite_times_100(runner, plan, image, output)
+    return row
+
+
 def bench(runner):
+    runner.build_all(BENCHES)
     rows = []
     for model, shape, precision in BENCHES:
         plan, seconds = runner.plan(model, shape, precision)
@@ -237,7 +253,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", default="", help="parts, separated by commas; without it all but tuning")
-    parser.add_argument("--conformance", default="", help="part of the kernels' names")
+    parser.add_argument("--conformance", default="", help="parts of kernels' names, separated by commas")
     parser.add_argument("--budget", type=float, default=0, help="seconds of tuning for each plan")
     parser.add_argument("--cases", default="", help=f"of the part tuning: {','.join(tuning.CASES)}; all")
     parser.add_argument("--processors", type=int, default=os.cpu_count(), help="for the builds of the part tuning")
@@ -265,7 +281,7 @@ def main():
         "tuning": lambda: tuning.tuning(
             runner, PRECISIONS, cases, options.budget or 60, options.processors, options.verify
         ),
-        "conformance": lambda: conformance(runner, options.conformance),
+        "conformance": lambda: conformance(runner, [part for part in options.conformance.split(",") if part]),
     }
     for name in options.only.split(",") if options.only else (part for part in steps if part != "tuning"):
         try:

@@ -1,40 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every GPU kernel on its family's samples against the family's reference, on a GPU: in float32,
-// float16 and bfloat16, unaligned and aligned, with every tactic, inside poisoned memory, alone and
-// behind a launch that is slow to write. Rows that call a library run so too, where the machine has
+// float16 and bfloat16, unaligned and aligned, inside poisoned memory, alone and behind a launch
+// that is slow to write. Rows that call a library run so too, where the machine has
 // it, and recorded into a graph. Prints a line a kernel; ends with 1 when one fails.
 //
-//   vitrail_gpu_conformance [name-part]
+//   vitrail_gpu_conformance [part of a kernel's name [part of a tactic]]
 #include <fmt/core.h>
 
-#include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <random>
 #include <set>
 #include <thread>
 
-#include "backends/cuda/driver.h"
-#include "backends/cuda/library.h"
 #include "base/error.h"
-#include "compile/nvrtc.h"
-#include "kernels/gpu_kernel.h"
-#include "kernels/trial.h"
+#include "tests/gpu/device_trial.h"
 
 namespace vitrail {
 namespace {
-
-struct Case {
-  const GpuKernel* kernel;
-  Problem problem;
-  Bindings symbols;
-  Tactic tactic;
-  GpuCode code;
-  Tensor cubin;
-  std::string error;
-};
 
 Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
   std::set<std::string> symbols;
@@ -131,170 +116,28 @@ std::string compare(const Tensor& got, const Tensor& expected, double units) {
                      expected.data<double>()[where], worst, units);
 }
 
-class Runner {
- public:
-  Runner()
-      : device_(cuda::Device::open(0)),
-        stream_(device_),
-        delay_(device_, delay_code().raw()),
-        machine_(device_->machine()) {
-    machine_.device = 0;
-    machine_.cublas_lt = cuda::library("cublasLt");
-    machine_.cudnn = cuda::library("cudnn");
-  }
-  const GpuMachine& machine() const { return machine_; }
-
-  std::string run(const Case& c, uint64_t seed) {
-    const KernelFamily& family = *find_family(c.kernel->family);
-    const BoundProblem bound = vitrail::bind(c.problem, c.symbols);
-    Trial trial([&](const Problem& p, size_t i,
-                    const Tensor& dense) { return gpu_pack(*c.kernel, p, i, dense); },
-                bound, seed);
-    std::vector<Tensor> expected = trial.empty_outputs();
-    family.reference(bound, trial.dense_inputs(), expected);
-    device_->enter();
-    for (const bool delayed : {false, true}) {
-      trial.reset_outputs();
-      std::vector<std::unique_ptr<cuda::Memory>> memory;
-      std::vector<uint64_t> parameters;
-      std::vector<std::byte*> starts, staged;
-      const auto place = [&](Trial::Region region, bool varies) {
-        memory.push_back(std::make_unique<cuda::Memory>(device_));
-        memory.back()->reserve(region.bytes + 512, "a trial");
-        // Aligned problems get their element 0 at a multiple of 256, others wherever the margin
-        // puts it.
-        std::byte* start =
-            memory.back()->data() + (aligned(c.problem) ? (256 - region.first % 256) % 256 : 0);
-        starts.push_back(start);
-        parameters.push_back(reinterpret_cast<uint64_t>(start + region.first));
-        std::byte* from = nullptr;
-        if (delayed &&
-            varies) {  // the contents arrive late, by a launch that the kernel may overlap
-          memory.push_back(std::make_unique<cuda::Memory>(device_));
-          memory.back()->reserve(region.bytes, "a trial");
-          from = memory.back()->data();
-          stream_.fill(start, 0xFF, region.bytes);
-          stream_.upload(from, region.data, region.bytes);
-        } else {
-          stream_.upload(start, region.data, region.bytes);
-        }
-        staged.push_back(from);
-      };
-      for (size_t i = 0; i < c.problem.inputs.size(); ++i)
-        place(trial.input_region(i), !c.problem.inputs[i].constant);
-      for (size_t i = 0; i < c.problem.outputs.size(); ++i) place(trial.output_region(i), false);
-      cuda::Memory workspace(device_), counters(device_);
-      workspace.reserve(static_cast<size_t>(c.code.workspace_bytes.eval(c.symbols)) + 256,
-                        "a workspace");
-      counters.reserve(static_cast<size_t>(4 * c.code.counters.eval(c.symbols)) + 256, "counters");
-      stream_.fill(workspace.data(), 0xFF, workspace.size());
-      stream_.fill(counters.data(), 0, counters.size());
-      parameters.push_back(reinterpret_cast<uint64_t>(workspace.data()));
-      parameters.push_back(reinterpret_cast<uint64_t>(counters.data()));
-      std::optional<cuda::Module> module;
-      if (!c.code.source.empty()) module.emplace(device_, c.cubin.raw());
-      const std::vector<std::unique_ptr<cuda::LibraryOperation>> calls = prepared(c, parameters);
-      stream_.wait();
-      const bool recorded = delayed && !calls.empty();
-      if (recorded) stream_.begin_recording();
-      if (delayed)
-        for (size_t i = 0; i < c.problem.inputs.size(); ++i) {
-          if (!staged[i]) continue;
-          const uint64_t arguments[] = {reinterpret_cast<uint64_t>(starts[i]),
-                                        reinterpret_cast<uint64_t>(staged[i]),
-                                        trial.input_region(i).bytes};
-          stream_.launch({.function = delay_.function("late", 0),
-                          .threads = 256,
-                          .parameters = arguments,
-                          .overlap = machine().sm >= 90});
-        }
-      bool first = true, after_call = false;
-      size_t call = 0;
-      for (const GpuLaunch& l : c.code.launches) {
-        if (l.library) {
-          calls[call++]->launch(stream_, parameters);
-          after_call = true, first = false;
-          continue;
-        }
-        std::vector<uint64_t> all = parameters;
-        for (const Expr& e : l.numbers) all.push_back(static_cast<uint64_t>(e.eval(c.symbols)));
-        unsigned grid[3];
-        for (int axis = 0; axis < 3; ++axis)
-          grid[axis] = static_cast<unsigned>(l.grid[axis].eval(c.symbols));
-        if (grid[0] && grid[1] && grid[2])
-          stream_.launch({.function = module->function(l.entry, l.shared_bytes),
-                          .grid = {grid[0], grid[1], grid[2]},
-                          .threads = static_cast<unsigned>(l.threads),
-                          .shared_bytes = static_cast<unsigned>(l.shared_bytes),
-                          .cluster = static_cast<unsigned>(l.cluster),
-                          .parameters = all,
-                          .overlap = (delayed || !first) && !after_call && machine().sm >= 90});
-        first = after_call = false;
-      }
-      std::unique_ptr<cuda::Graph> graph;
-      if (recorded) graph = stream_.end_recording(), stream_.launch(*graph);
-      stream_.wait();
-      const size_t inputs = c.problem.inputs.size();
-      for (size_t i = 0; i < inputs; ++i) {
-        const Trial::Region r = trial.input_region(i);
-        stream_.download(r.data, starts[i], r.bytes);
-      }
-      for (size_t i = 0; i < c.problem.outputs.size(); ++i) {
-        const Trial::Region r = trial.output_region(i);
-        stream_.download(r.data, starts[inputs + i], r.bytes);
-      }
-      stream_.wait();
-      const char* when = delayed ? " (behind a late producer)" : "";
-      if (trial.damaged_bytes() != 0) return fmt::format("wrote outside its outputs{}", when);
-      const std::vector<Tensor> got = trial.outputs();
-      for (size_t i = 0; i < got.size(); ++i)
-        if (std::string why = compare(got[i], expected[i], allowed(family, bound, got[i].dtype()));
-            !why.empty())
-          return fmt::format("output {}: {}{}", i, why, when);
-    }
-    return {};
-  }
-
- private:
-  std::vector<std::unique_ptr<cuda::LibraryOperation>> prepared(
-      const Case& c, const std::vector<uint64_t>& parameters) const {
-    std::vector<std::unique_ptr<cuda::LibraryOperation>> out;
-    for (const GpuLaunch& l : c.code.launches) {
-      if (!l.library) continue;
-      Bindings numbers;
-      for (const auto& [name, e] : l.library->numbers) numbers[name] = e.eval(c.symbols);
-      out.push_back(cuda::prepare_call(device_, *l.library, numbers, parameters.size()));
-    }
-    return out;
-  }
-  static bool aligned(const Problem& p) {
-    return p.ints.contains("align_in0") || p.ints.contains("align_out0");
-  }
-  static Tensor delay_code() {
-    return compile_cuda(
-               "extern \"C\" __global__ void late(char* to, const char* from, long long bytes) "
-               "{\n#if __CUDA_ARCH__ >= 900\n"
-               "  asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");\n  asm "
-               "volatile(\"griddepcontrol.launch_dependents;\" ::: \"memory\");\n#endif\n"
-               "  for (int i = 0; i < 20; ++i) __nanosleep(1000);\n  for (long long i = "
-               "threadIdx.x; i < bytes; i += 256) to[i] = from[i];\n}\n",
-               cuda::Device::open(0)->machine().architecture())
-        .cubin;
-  }
-  std::shared_ptr<cuda::Device> device_;
-  cuda::Stream stream_;
-  cuda::Module delay_;
-  GpuMachine machine_;
+// What is run: kernels and tactics with these parts in their text.
+struct Choice {
+  std::string kernel, tactic;
+  uint64_t seed = 11;
 };
 
-int run(const std::string& part) {
-  Runner runner;
-  const GpuMachine& machine = runner.machine();
-  std::vector<Case> cases;
-  std::map<std::string, int> without;
-  std::mt19937_64 random(11);
+// All tactics would be thousands of compilations: the first and one more, of those asked for.
+std::vector<Tactic> chosen(std::vector<Tactic> tactics, const std::string& part,
+                           std::mt19937_64& random) {
+  std::erase_if(tactics,
+                [&](const Tactic& t) { return to_string(t).find(part) == std::string::npos; });
+  if (tactics.size() < 3) return tactics;
+  return {tactics[0], tactics[1 + random() % (tactics.size() - 1)]};
+}
+
+// Every chosen kernel on every sample that it takes.
+std::vector<DeviceCase> all_cases(const GpuMachine& machine, const Choice& choice) {
+  std::vector<DeviceCase> out;
+  std::mt19937_64 random(choice.seed);
   for (const GpuKernel* kernel : all_gpu_kernels()) {
-    if (std::string_view(kernel->name).find(part) == std::string_view::npos) continue;
+    if (std::string_view(kernel->name).find(choice.kernel) == std::string_view::npos) continue;
+    int without = 0;
     for (const Problem& sample : find_family(kernel->family)->samples())
       for (const DType type : {DType::f32, DType::f16, DType::bf16})
         for (const Memory memory : {Memory::plain, Memory::aligned, Memory::spare}) {
@@ -304,61 +147,107 @@ int run(const std::string& part) {
           const Bindings symbols = random_bindings(problem, random);
           const std::vector<Tactic> tactics =
               kernel->tactics(vitrail::bind(problem, symbols), machine);
-          // All tactics would be thousands of compilations: each sample takes the first and one
-          // more.
-          if (tactics.empty()) {  // a library that has nothing for these extents
-            ++without[kernel->name];
-            continue;
-          }
-          std::vector<Tactic> chosen = {tactics[0]};
-          if (tactics.size() > 1) chosen.push_back(tactics[1 + random() % (tactics.size() - 1)]);
-          for (const Tactic& tactic : chosen)
-            cases.push_back({kernel,
-                             problem,
-                             symbols,
-                             tactic,
-                             kernel->generate(problem, tactic, machine),
-                             {},
-                             {}});
+          without += tactics.empty();  // a library that has nothing for these extents
+          for (const Tactic& tactic : chosen(tactics, choice.tactic, random))
+            out.push_back({.kernel = kernel,
+                           .problem = problem,
+                           .symbols = symbols,
+                           .tactic = tactic,
+                           .seed = random()});
         }
+    if (without > 0) fmt::print("{:28} {:5} samples without an algorithm\n", kernel->name, without);
   }
-  std::atomic<size_t> next{0};
-  std::vector<std::thread> compilers;
-  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
-    compilers.emplace_back([&] {
-      for (size_t i = next++; i < cases.size(); i = next++) try {
-          if (cases[i].code.source.empty()) continue;
-          cases[i].cubin = compile_cuda(cases[i].code.source, machine.architecture()).cubin;
-        } catch (const Error& e) {
-          cases[i].error = e.what();
-        }
-    });
-  for (std::thread& t : compilers) t.join();
-  std::map<std::string, std::pair<int, int>> counts;
+  return out;
+}
+
+// Prepares cases in as many threads as there are processors, not far ahead of the one that runs.
+class Preparation {
+ public:
+  Preparation(std::vector<DeviceCase>& cases, const GpuMachine& machine)
+      : cases_(cases), machine_(machine), ready_(cases.size()) {
+    for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
+      threads_.emplace_back([this] { work(); });
+  }
+  ~Preparation() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = next_ = cases_.size();
+    }
+    changed_.notify_all();
+    for (std::thread& t : threads_) t.join();
+  }
+  // The case, prepared; those before it are no longer needed.
+  DeviceCase& get(size_t index) {
+    std::unique_lock lock(mutex_);
+    done_ = index;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return ready_[index]; });
+    return cases_[index];
+  }
+
+ private:
+  void work() {
+    constexpr size_t kAhead = 200;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return next_ >= cases_.size() || next_ < done_ + kAhead; });
+      if (next_ >= cases_.size()) return;
+      const size_t mine = next_++;
+      lock.unlock();
+      cases_[mine].prepare(machine_);
+      lock.lock();
+      ready_[mine] = true;
+      changed_.notify_all();
+    }
+  }
+  std::vector<DeviceCase>& cases_;
+  const GpuMachine& machine_;
+  std::vector<bool> ready_;
+  size_t next_ = 0, done_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::thread> threads_;
+};
+
+void report(const DeviceCase& c, const std::string& why) {
+  std::string at;
+  for (const auto& [name, value] : c.symbols) at += fmt::format(" {}={}", name, value);
+  fmt::print("FAILED {} {{{}}}{}: {}\n  {}\n", c.kernel->name, to_string(c.tactic), at,
+             why.substr(0, 600), c.problem.str());
+}
+
+int run(const Choice& choice) {
+  DeviceTrials trials;
+  std::vector<DeviceCase> cases = all_cases(trials.machine(), choice);
+  struct Count {
+    int passed = 0, failed = 0;
+  };
+  std::map<std::string, Count> counts;
   int failures = 0;
-  for (const Case& c : cases) {
-    std::string why = c.error;
+  Preparation preparation(cases, trials.machine());
+  for (size_t i = 0; i < cases.size(); ++i) {
+    DeviceCase& c = preparation.get(i);
+    const KernelFamily& family = *find_family(c.kernel->family);
+    std::string why;
     try {
-      if (why.empty()) why = runner.run(c, random());
+      why = trials.run(c, [&](const Tensor& got, const Tensor& expected) {
+        return compare(got, expected, allowed(family, c.bound, got.dtype()));
+      });
     } catch (const Error& e) {
       why = e.what();
     }
-    auto& [passed, failed] = counts[c.kernel->name];
-    (why.empty() ? passed : failed) += 1;
-    if (why.empty()) continue;
-    std::string at;
-    for (const auto& [name, value] : c.symbols) at += fmt::format(" {}={}", name, value);
-    if (failed <= 6)
-      fmt::print("FAILED {} {{{}}}{}: {}\n  {}\n", c.kernel->name, to_string(c.tactic), at,
-                 why.substr(0, 600), c.problem.str());
-    ++failures;
+    Count& count = counts[c.kernel->name];
+    constexpr int kMostShown = 6;
+    if (why.empty())
+      ++count.passed;
+    else if (++failures, ++count.failed <= kMostShown)
+      report(c, why);
+    c.release();
     if (why.find("lost to this process") != std::string::npos) break;
   }
   for (const auto& [name, count] : counts)
-    fmt::print("{:28} {:5} passed {:5} failed\n", name, count.first, count.second);
-  for (const auto& [name, count] : without)
-    fmt::print("{:28} {:5} samples without an algorithm\n", name, count);
-  fmt::print("{} cases on {}, {} failed\n", cases.size(), machine.model, failures);
+    fmt::print("{:28} {:5} passed {:5} failed\n", name, count.passed, count.failed);
+  fmt::print("{} cases on {}, {} failed\n", cases.size(), trials.machine().model, failures);
   return failures ? 1 : 0;
 }
 
@@ -367,7 +256,10 @@ int run(const std::string& part) {
 
 int main(int argc, char** argv) {
   try {
-    return vitrail::run(argc > 1 ? argv[1] : "");
+    vitrail::Choice choice;
+    if (argc > 1) choice.kernel = argv[1];
+    if (argc > 2) choice.tactic = argv[2];
+    return vitrail::run(choice);
   } catch (const vitrail::Error& e) {
     fmt::print(stderr, "vitrail_gpu_conformance: {}\n", e.what());
     return static_cast<int>(e.code);

@@ -20,10 +20,13 @@ void write_broken(const std::string& from, const std::string& to, const std::str
   const PlanFile file = load_plan_file(from);
   Plan plan = *file.targets.at(0);
   std::vector<std::set<std::string>> entries(plan.modules.size());
+  const auto collect = [&](const KernelChoice& choice) {
+    for (const GpuLaunch& launch : choice.launches)
+      if (!launch.library) entries[static_cast<size_t>(choice.module)].insert(launch.entry);
+  };
   for_each_step(plan.steps, [&](const Step& step) {
-    for (const KernelChoice& choice : step.choices)
-      for (const GpuLaunch& launch : choice.launches)
-        entries[static_cast<size_t>(choice.module)].insert(launch.entry);
+    for (const KernelChoice& choice : step.choices) collect(choice);
+    for (const JointLaunch& joint : step.joints) collect(joint.code);
   });
   const std::string architecture = cuda::Device::open(0)->machine().architecture();
   for (size_t i = 0; i < entries.size(); ++i) {

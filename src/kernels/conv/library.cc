@@ -121,7 +121,9 @@ GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine& machi
   const int64_t items = element_count(d), row = round_up(d[0], int64_t{8});
   cuda::SourceText text(p);
   text.entry("turn", kThreads,
-             fmt::format("  vt_trigger();\n  const int item = blockIdx.x * {0} + threadIdx.x;\n"
+             // No early start for what follows: a library's kernels may ask for one and then read
+             // before they wait.
+             fmt::format("  const int item = blockIdx.x * {0} + threadIdx.x;\n"
                          "  if (item >= {1}) return;\n"
                          "  const int c = item % {2}, tap = item / {2} % {3}, o = item / {4};\n"
                          "  const {5} x = a.in1[(tap * {6} + c) * {7} + o];\n  vt_wait();\n"
