@@ -49,7 +49,7 @@ void print_account(const BuildReport& report) {
     fmt::print(", working memory {:.1f} MiB at the opt shapes", mib(report.arena_bytes));
   fmt::print("\n");
   if (report.verification.empty())
-    fmt::print("not verified (--verify off)\n");
+    fmt::print("not verified: {}\n", report.unverified);
   else
     print_verification(report.verification);
 }

@@ -67,8 +67,9 @@ void build_plan(const Graph& graph, BuildArguments& o) {
     o.build.profiles = std::move(profiles);
   }
   o.build.verify = o.verify == "off"    ? VerifyLevel::off
+                   : o.verify == "fast" ? VerifyLevel::fast
                    : o.verify == "full" ? VerifyLevel::full
-                                        : VerifyLevel::fast;
+                                        : VerifyLevel::automatic;
   if (o.fp16 && o.bf16)
     throw Error(Code::usage, "--fp16 and --bf16: values are stored in one of them; give one");
   if (o.build.tf32 && o.no_tf32)
@@ -97,9 +98,10 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
   build->add_option("--budget", o->build.budget_seconds, "seconds for tuning")
       ->check(CLI::Range(0.0, 86400.0));
   build->add_flag("--deterministic", o->build.deterministic, "equal inputs, equal bytes");
-  build->add_option("--verify", o->verify, "off, fast or full")
-      ->check(CLI::IsMember({"off", "fast", "full"}))
-      ->capture_default_str();
+  build
+      ->add_option("--verify", o->verify,
+                   "off, fast or full; without it fast, but nothing for a GPU that is not here")
+      ->check(CLI::IsMember({"off", "fast", "full"}));
   build->add_flag("--no-retune{false}", o->build.keep_source,
                   "leave the imported graph out of the plan");
   add_device(*build, o->build.device);

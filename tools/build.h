@@ -9,7 +9,7 @@ namespace vitrail::cli {
 
 /// What the command line says of a build, wherever the graph comes from.
 struct BuildArguments {
-  std::string output, verify = "fast";
+  std::string output, verify;
   std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
   std::string io, input_io, output_io;
   bool quiet = false, as_always = false, fp16 = false, bf16 = false, no_tf32 = false;

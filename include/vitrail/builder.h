@@ -15,6 +15,7 @@ struct ShapeRange {
 };
 
 enum class VerifyLevel : uint8_t {
+  automatic,  ///< fast; nothing, and the account says so, for a GPU that is not here
   off,
   fast,  ///< at opt, batch 1 and 2, against the float32 oracle on the graph as imported
   full,  ///< also min and max, batch N against batch 1, identical images, poisoned memory
@@ -32,7 +33,7 @@ struct BuildOptions {
   bool tune = true;  ///< time kernels; false: heuristic choice
   double budget_seconds = 60;  ///< of tuning
   std::string timing_cache;    ///< path; empty: none
-  VerifyLevel verify = VerifyLevel::fast;
+  VerifyLevel verify = VerifyLevel::automatic;
   bool keep_source = true;  ///< store the imported graph to retune from
   std::vector<std::string> disabled_passes;
   /// "cpu", "cuda" or "cuda:N".
@@ -78,6 +79,7 @@ struct BuildReport {
   std::map<std::string, int> kernels;  ///< steps by family
   std::vector<std::string> lines;      ///< what was fused, what not and why
   std::vector<CheckRow> verification;
+  std::string unverified;  ///< why nothing was verified; empty where something was
   uint64_t weight_bytes = 0,
            arena_bytes = 0;  ///< arena: all working memory of a session at the opt shapes
   double seconds = 0;

@@ -78,6 +78,7 @@ class Build {
         references_(imported) {
     if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
+    settle_verification();
   }
 
   Plan run() {
@@ -95,6 +96,22 @@ class Build {
  private:
   void tell(const char* stage, double done) const {
     if (options_.progress) options_.progress(stage, done);
+  }
+
+  void settle_verification() {
+    const bool here = !gpu_ || gpu_->machine.device >= 0;
+    if (options_.verify == VerifyLevel::automatic) {
+      options_.verify = here ? VerifyLevel::fast : VerifyLevel::off;
+      if (!here)
+        unverified_ = fmt::format("no device of {} is here; run 'vitrail compare PLAN MODEL' there",
+                                  gpu_->machine.architecture());
+    } else if (options_.verify == VerifyLevel::off) {
+      unverified_ = "--verify off";
+    }
+    require(here || options_.verify == VerifyLevel::off, Code::resource,
+            "--verify wants a device of {}, and none is here: leave it out, and run "
+            "'vitrail compare PLAN MODEL' where the plan runs",
+            gpu_ ? gpu_->machine.architecture() : "");
   }
 
   std::string key_of_timings() const {
@@ -203,7 +220,9 @@ class Build {
   }
 
   Plan finished(Plan plan) {
+    report_.unverified = unverified_;
     plan.account = report_.lines;
+    if (!unverified_.empty()) plan.account.push_back("not verified: " + unverified_);
     if (options_.keep_source)
       plan.source_graph = ir::print(imported_, kLargestInText, &plan.source_constants);
     return plan;
@@ -220,6 +239,7 @@ class Build {
   std::span<const passes::Pass> passes_;
   References references_;
   std::vector<std::string> switched_off_;
+  std::string unverified_;  // why, for the account; empty: it is verified, or need not be
 };
 
 }  // namespace

@@ -209,6 +209,24 @@ def test_why_asks_the_kernels_of_the_plans_device(tmp_path):
             assert {"kernel": "attention_cuda_mma", "reason": "operands are not of one 16-bit type"} in refused
 
 
+def test_plans_for_a_gpu_that_is_not_here_say_that_they_are_not_verified(folder):
+    plan = folder / "elsewhere.vitrail"
+    options = ("-o", plan, "--device", "cuda:7", "--arch", "sm_90")
+    code, out, errors = run("build", small_model(folder), *options)
+    if code == 5 and "NVRTC" in errors:
+        pytest.skip("NVRTC is not installed")
+    assert code == 0, errors
+    assert "not verified: no device of sm_90a is here" in out
+    plan.unlink()
+    assert "not verified: --verify off" in vitrail("build", small_model(folder), *options, "--verify", "off")
+    for level in ("fast", "full"):
+        plan.unlink(missing_ok=True)
+        assert "--verify wants a device of sm_90a" in vitrail(
+            "build", small_model(folder), *options, "--verify", level, code=5
+        )
+        assert not plan.exists()
+
+
 def test_deterministic_builds_give_the_same_bytes(folder):
     plans = folder / "one.vitrail", folder / "two.vitrail"
     for plan in plans:
