@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
+#include "compile/host_account.h"
 #include "compile/joint_code.h"
 #include "compile/packed_weights.h"
 #include "compile/search.h"
@@ -164,7 +165,11 @@ class Build {
     for (std::string& line : account_of_attentions(imported_, graph, built.taken_apart))
       report_.lines.push_back(std::move(line));
     std::move(tuning.begin(), tuning.end(), std::back_inserter(report_.lines));
-    if (gpu_) report_.lines.push_back(account_of_libraries(built.plan, *gpu_));
+    if (gpu_) {
+      report_.lines.push_back(account_of_libraries(built.plan, *gpu_));
+      for (std::string& line : account_of_host_steps(built.plan))
+        report_.lines.push_back(std::move(line));
+    }
     return std::move(built.plan);
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels and tactics plans for GPUs get; no device is needed.
 #include "compile/gpu_plan.h"
+#include "compile/host_account.h"
 
 #include <gtest/gtest.h>
 
@@ -118,6 +119,19 @@ TEST_F(GpuPlan, CallsOfLibrariesNeedNoMachineCodeAndAreTold) {
   ASSERT_EQ(plan.steps[0].choices[0].launches.size(), 1u);
   EXPECT_EQ(account_of_libraries(plan, *target),
             "calls cuBLASLt 13.1.0 in 1 step: the plan needs it where it runs");
+}
+
+TEST_F(GpuPlan, StepsOnTheProcessorAreToldWithTheirCost) {
+  EXPECT_TRUE(account_of_host_steps(make()).empty());
+  for (const GpuKernel* kernel : all_gpu_kernels())
+    if (std::string_view(kernel->family) == "softmax") kernels_.off.insert(kernel->name);
+  const std::vector<std::string> lines = account_of_host_steps(make());
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find("no GPU kernel: 1 step of Softmax ('soft') runs on the processor, 192.0 "
+                          "KiB copied and "),
+            std::string::npos)
+      << lines[0];
+  EXPECT_NE(lines[0].find("ms of work at opt"), std::string::npos) << lines[0];
 }
 
 TEST_F(GpuPlan, AFamilyWithoutASoundKernelIsLeftToTheReferences) {
