@@ -78,7 +78,7 @@ void build_plan(const Graph& graph, BuildArguments& o) {
   if (!o.io.empty()) o.build.input_type = o.build.output_type = io_type(o.io, "--io");
   if (!o.input_io.empty()) o.build.input_type = io_type(o.input_io, "--inputIOFormats");
   if (!o.output_io.empty()) o.build.output_type = io_type(o.output_io, "--outputIOFormats");
-  o.build.code_cache = default_code_cache();
+  o.build.cache_folder = default_cache();
   if (!o.quiet) o.build.progress = show_progress();
   const BuildReport report = build(graph, o.build, o.output);
   if (!o.quiet) print_account(report);

@@ -28,7 +28,7 @@ void run(const Options& o) {
   Trace trace = session.trace(o.trace);
   hold_against(trace, measure_machine({.device = trace.on_device ? o.device : "cpu",
                                        .threads = session.threads(),
-                                       .cache_folder = default_code_cache(),
+                                       .cache_folder = default_cache(),
                                        .again = o.again}));
   fmt::print("{}", trace_text(trace, o.text));
   if (!o.json.empty()) write_atomically(o.json, trace_json(trace, o.text.depth));

@@ -51,8 +51,8 @@ struct BuildOptions {
   /// GPU: calls of cuBLASLt and cuDNN may stand in the plan, where the build finds them and they
   /// are faster; the plan then needs them wherever it runs.
   bool libraries = true;
-  /// GPU: folder of compiled code; empty: none.
-  std::string code_cache;
+  /// Folder of compiled GPU code and of references' results that took long; empty: none.
+  std::string cache_folder;
   /// Called with a stage's name and how far the build is (0..1), from the thread that builds.
   std::function<void(const std::string& stage, double done)> progress;
 };
@@ -85,9 +85,9 @@ struct BuildReport {
   double seconds = 0;
 };
 
-/// Where compiled GPU code is kept unless told otherwise: $VITRAIL_CACHE, or "vitrail" in the
-/// user's cache folder; empty where there is neither.
-std::string default_code_cache();
+/// Where builds keep what they can use again (BuildOptions::cache_folder) unless told otherwise:
+/// $VITRAIL_CACHE, or "vitrail" in the user's cache folder; empty where there is neither.
+std::string default_cache();
 
 /// What a plan was built for, to build it again from Graph::from_plan: its ranges, and whether it
 /// is deterministic. The rest is as in new options.

@@ -27,7 +27,7 @@ std::function<void(const std::string&, double)> show_progress() {
     if (shown->done == kShare) shown->progress->end();
   };
 }
-std::string default_code_cache() { return default_cache_folder(); }
+std::string default_cache() { return default_cache_folder(); }
 
 BuildReport build(const Graph& graph, const BuildOptions& options, const std::string& plan_path) {
   const auto start = std::chrono::steady_clock::now();

@@ -76,7 +76,7 @@ class Build {
         cache_(options.timing_cache, key_of_timings()),
         kernels_(kernels),
         passes_(passes),
-        references_(imported) {
+        references_(imported, options.cache_folder) {
     if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
     settle_verification();

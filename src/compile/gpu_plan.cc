@@ -41,7 +41,7 @@ std::optional<GpuTarget> gpu_target(const BuildOptions& options) {
   target.inputs = options.input_type;
   target.outputs = options.output_type;
   target.tf32 = options.tf32;
-  target.cache_folder = options.code_cache;
+  target.cache_folder = options.cache_folder;
   if (!options.architecture.empty()) {
     std::string digits = options.architecture;
     for (const char* prefix : {"sm_", "sm"})

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan against the oracle on the graph as imported.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -229,7 +231,9 @@ std::vector<Tensor> as_taken(const Plan& plan, const std::vector<Tensor>& inputs
 const std::vector<Tensor>& References::outputs(const std::string& key,
                                                const std::vector<Tensor>& inputs) {
   const auto known = known_.find(key);
-  return known != known_.end() ? known->second : known_[key] = oracle::run(imported_, inputs);
+  if (known != known_.end()) return known->second;
+  return known_[key] =
+             cache_.get(imported_, inputs, "", [&] { return oracle::run(imported_, inputs); });
 }
 
 const std::vector<Tensor>& References::rounded(const std::string& key,
@@ -240,7 +244,13 @@ const std::vector<Tensor>& References::rounded(const std::string& key,
   std::vector<Tensor>& out = rounded_[key];
   const Rounding rounding = rounding_of(options);
   if (rounding != Rounding::none && has_yardstick(imported_))
-    out = run_rounded(imported_, inputs, rounding, DType::f32, options.disabled_passes);
+    out = cache_.get(imported_, inputs,
+                     fmt::format("rounded {} {}", static_cast<int>(rounding),
+                                 fmt::join(options.disabled_passes, " ")),
+                     [&] {
+                       return run_rounded(imported_, inputs, rounding, DType::f32,
+                                          options.disabled_passes);
+                     });
   return out;
 }
 

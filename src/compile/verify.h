@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compile/kernel_set.h"
+#include "compile/reference_cache.h"
 #include "ir/graph.h"
 #include "passes/pipeline.h"
 #include "plan/plan.h"
@@ -24,10 +25,12 @@ namespace vitrail {
 /// beside that of rounding alone (see References::rounded, error_allowed).
 double tolerance(const Tensor& reference, const BuildOptions& options, double floor);
 
-/// What the oracle says of the imported graph, kept over the attempts of one build.
+/// What the oracle says of the imported graph, kept over the attempts of one build and, in a
+/// folder, over builds (reference_cache.h).
 class References {
  public:
-  explicit References(const ir::Graph& imported) : imported_(imported) {}
+  explicit References(const ir::Graph& imported, const std::string& cache_folder = {})
+      : imported_(imported), cache_(cache_folder) {}
   /// `key` names the inputs.
   const std::vector<Tensor>& outputs(const std::string& key, const std::vector<Tensor>& inputs);
   /// Those of run_rounded in the type of `options`; none where there is no yardstick: for float32,
@@ -37,6 +40,7 @@ class References {
 
  private:
   const ir::Graph& imported_;
+  ReferenceCache cache_;
   std::map<std::string, std::vector<Tensor>> known_, rounded_;
 };
 
