@@ -54,7 +54,14 @@ PRIVATE_PARTS = {
 # Too heavy for a header that many files read.
 ONLY_IN_SOURCES = ("nlohmann/json.hpp", "google/protobuf/", "flatbuffers/")
 
-GENERATED = ("cuda_headers.inc", "kernel_list.inc", "kernel_revision.inc", "onnx/onnx-ml.pb.h", "plan_generated.h")
+GENERATED = (
+    "cuda_headers.inc",
+    "kernel_list.inc",
+    "kernel_revision.inc",
+    "reference_revision.inc",
+    "onnx/onnx-ml.pb.h",
+    "plan_generated.h",
+)
 SUFFIXES = {".cc", ".h", ".inc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
