@@ -22,20 +22,10 @@ struct Loaded {
 
 Loaded load() {
   Loaded out;
-  const SharedLibrary file =
-      open_library("VITRAIL_CUBLASLT", {"libcublasLt.so.13", "libcublasLt.so.12"});
-  if (!file.handle) {
-    out.library.missing = "cuBLASLt was not found (looked for " + file.missing + ")";
-    return out;
-  }
-  out.library.missing.clear();
-  const auto find = [&](const char* name, auto& to) {
-    if (!file.find(name, to) && out.library.missing.empty())
-      out.library.missing =
-          fmt::format("cuBLASLt has no function '{}': 12 or newer is needed", name);
-  };
+  Functions functions(open_library("VITRAIL_CUBLASLT", {"libcublasLt.so.13", "libcublasLt.so.12"}),
+                      "cuBLASLt", "12 or newer");
   LtApi& a = out.api;
-#define VITRAIL_FIND(name) find(#name, a.name)
+#define VITRAIL_FIND(name) functions.find(#name, a.name)
   VITRAIL_FIND(cublasLtGetVersion), VITRAIL_FIND(cublasLtCreate);
   VITRAIL_FIND(cublasLtMatmulDescCreate), VITRAIL_FIND(cublasLtMatmulDescDestroy),
       VITRAIL_FIND(cublasLtMatmulDescSetAttribute);
@@ -48,8 +38,7 @@ Loaded load() {
   VITRAIL_FIND(cublasLtMatmulAlgoConfigSetAttribute),
       VITRAIL_FIND(cublasLtMatmulAlgoConfigGetAttribute), VITRAIL_FIND(cublasLtMatmul);
 #undef VITRAIL_FIND
-  if (out.library.missing.empty())
-    out.library.version = static_cast<int64_t>(a.cublasLtGetVersion());
+  out.library = functions.library(a.cublasLtGetVersion);
   return out;
 }
 const Loaded& loaded() {

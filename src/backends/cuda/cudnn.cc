@@ -22,25 +22,16 @@ struct Loaded {
 
 Loaded load() {
   Loaded out;
-  const SharedLibrary file = open_library("VITRAIL_CUDNN", {"libcudnn.so.9"});
-  if (!file.handle) {
-    out.library.missing = "cuDNN was not found (looked for " + file.missing + ")";
-    return out;
-  }
-  out.library.missing.clear();
-  const auto find = [&](const char* name, auto& to) {
-    if (!file.find(name, to) && out.library.missing.empty())
-      out.library.missing = fmt::format("cuDNN has no function '{}': version 9 is needed", name);
-  };
+  Functions functions(open_library("VITRAIL_CUDNN", {"libcudnn.so.9"}), "cuDNN", "version 9");
   DnnApi& a = out.api;
-#define VITRAIL_FIND(name) find(#name, a.name)
+#define VITRAIL_FIND(name) functions.find(#name, a.name)
   VITRAIL_FIND(cudnnGetVersion), VITRAIL_FIND(cudnnCreate), VITRAIL_FIND(cudnnSetStream);
   VITRAIL_FIND(cudnnBackendCreateDescriptor), VITRAIL_FIND(cudnnBackendDestroyDescriptor),
       VITRAIL_FIND(cudnnBackendFinalize);
   VITRAIL_FIND(cudnnBackendSetAttribute), VITRAIL_FIND(cudnnBackendGetAttribute),
       VITRAIL_FIND(cudnnBackendExecute);
 #undef VITRAIL_FIND
-  if (out.library.missing.empty()) out.library.version = static_cast<int64_t>(a.cudnnGetVersion());
+  out.library = functions.library(a.cudnnGetVersion);
   return out;
 }
 const Loaded& loaded() {
