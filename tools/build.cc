@@ -102,6 +102,8 @@ void add_build_options(CLI::App* build, BuildArguments* o) {
       ->add_option("--verify", o->verify,
                    "off, fast or full; without it fast, but nothing for a GPU that is not here")
       ->check(CLI::IsMember({"off", "fast", "full"}));
+  build->add_option("--without", o->build.disabled_passes,
+                    "leave out a rewrite or fusion by its name, as fuse_norm_product; repeatable");
   build->add_flag("--no-retune{false}", o->build.keep_source,
                   "leave the imported graph out of the plan");
   add_device(*build, o->build.device);

@@ -71,7 +71,9 @@ Blame find_blame(const ir::Graph& imported, const ir::Graph& fused, const Plan& 
     graph.infer_all();
     std::vector<std::string> disabled = options.disabled_passes;
     disabled.emplace_back(pass.name);
-    passes::run(graph, {.disabled = disabled, .observe = {}, .passes = passes});
+    passes::run(
+        graph,
+        {.disabled = disabled, .observe = {}, .passes = passes, .gpu = options.device != "cpu"});
     if (agree(oracle::run(graph, trial.inputs), wanted, options))
       return {Blame::Kind::pass, pass.name,
               "the graph it leaves does not mean what the model means"};

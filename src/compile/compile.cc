@@ -77,6 +77,10 @@ class Build {
         kernels_(kernels),
         passes_(passes),
         references_(imported, options.cache_folder) {
+    for (const std::string& name : options_.disabled_passes)
+      require(std::any_of(passes_.begin(), passes_.end(),
+                          [&](const passes::Pass& pass) { return name == pass.name; }),
+              Code::usage, "there is no rewrite or fusion '{}' to leave out", printable(name));
     if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
     settle_verification();
@@ -129,7 +133,10 @@ class Build {
     report_.nodes_before = graph.node_count();
     const Bindings opt = apply_shapes(graph, options_.shapes);
     graph.infer_all();
-    passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}, .passes = passes_});
+    passes::run(graph, {.disabled = options_.disabled_passes,
+                        .observe = {},
+                        .passes = passes_,
+                        .gpu = gpu_.has_value()});
     for (const std::string& w : graph.warnings) report_.lines.push_back("warning: " + w);
     tell("layout", kPassesDone / 2);
     const ir::Graph fused = graph.clone();

@@ -32,12 +32,12 @@ class GpuPlan : public testing::Test {
     options_.architecture = "sm_90";
     options_.storage = DType::f16;
   }
-  Plan make(const char* model = kModel) {
+  Plan make(const char* model = kModel) { return make(ir::parse(model)); }
+  Plan make(ir::Graph graph) {
     const auto target = gpu_target(options_);
-    ir::Graph graph = ir::parse(model);
     const Bindings opt = apply_shapes(graph, options_.shapes);
     graph.infer_all();
-    passes::run(graph, {.disabled = {}, .observe = {}});
+    passes::run(graph, {.disabled = options_.disabled_passes, .observe = {}, .gpu = true});
     account_.clear();
     Plan plan = make_plan(graph, opt, options_, kernels_, account_, &*target);
     choose_gpu_kernels(plan, *target, kernels_);
@@ -75,6 +75,61 @@ TEST_F(GpuPlan, TilesFollowTheRange) {
   EXPECT_TRUE(product.choices.back().when.empty());
   EXPECT_EQ(product.choices.front().when.count("N"), 1u);
   EXPECT_NE(product.choices.front().tactic, product.choices.back().tactic);
+}
+
+// LayerNormalization, MatMul, Add(bias), Relu on `rows` of 384.
+ir::Graph normalized(int64_t rows) {
+  ir::Graph g;
+  const auto drawn = [&](const char* name, const Dims& dims) {
+    Tensor t(DType::f32, dims);
+    for (int64_t i = 0; i < t.size(); ++i)
+      t.mutable_data<float>()[i] = static_cast<float>(i % 13 - 5) / 16;
+    return g.add_constant(name, t);
+  };
+  const auto x = g.add_input("x", DType::f32, {1, rows, 384});
+  const auto n =
+      g.op("LayerNormalization", {x, drawn("scale", {384}), drawn("shift", {384})}, {{"axis", -1}});
+  const auto m = g.op("MatMul", {n, drawn("w", {384, 768})});
+  g.outputs = {g.op("Relu", {g.op("Add", {m, drawn("bias", {768})})})};
+  return g;
+}
+
+TEST_F(GpuPlan, ALayerNormIsThePrologueOfItsProductWhereThatPays) {
+  options_.shapes.clear();
+  options_.input_type = options_.output_type = DType::f16;
+  const auto families = [](const Plan& plan) {
+    std::string out;
+    for (const Step& s : plan.steps) out += s.problem.family + " ";
+    return out;
+  };
+  const Plan plan = make(normalized(197));
+  ASSERT_EQ(families(plan), "gemm ");
+  const Step& step = plan.steps[0];
+  EXPECT_EQ(step.choices.at(0).kernel, "gemm_cuda_norm");
+  ASSERT_EQ(step.problem.inputs.size(), 4u);  // x, weight, shift, bias
+  EXPECT_EQ(step.problem.inputs[1].dtype, DType::f16);
+  EXPECT_EQ(step.problem.inputs[2].dtype, DType::f32);
+  EXPECT_EQ(step.problem.inputs[3].dtype, DType::f16);
+  const auto constant = [&](size_t input) -> const Tensor& {
+    const PlanValue& v = plan.values[static_cast<size_t>(step.inputs[input])];
+    return plan
+        .constants[static_cast<size_t>(plan.buffers[static_cast<size_t>(v.buffer)].constant)];
+  };
+  double sum = 0;  // of shift times the matrix's fourth column
+  for (int64_t l = 0; l < 384; ++l)
+    sum += static_cast<double>(l % 13 - 5) / 16 * static_cast<double>((l * 768 + 3) % 13 - 5) / 16;
+  EXPECT_FLOAT_EQ(constant(2).data<float>()[3], static_cast<float>(sum));
+
+  EXPECT_EQ(families(make(normalized(6304))), "layernorm gemm ");  // many blocks of columns again
+  ASSERT_EQ(account_.size(), 1u);
+  EXPECT_NE(account_[0].find("every block of columns would normalize"), std::string::npos)
+      << account_[0];
+
+  kernels_.off.insert("gemm_cuda_norm");
+  EXPECT_EQ(families(make(normalized(197))), "layernorm gemm ");
+  kernels_.off.clear();
+  options_.disabled_passes = {"fuse_norm_product"};
+  EXPECT_EQ(families(make(normalized(197))), "layernorm gemm ");
 }
 
 TEST_F(GpuPlan, DeterministicPlansHaveOneTileForAllBatches) {

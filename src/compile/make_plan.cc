@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "compile/choices.h"
 #include "compile/compile.h"
 #include "compile/data_bounds.h"
 #include "compile/gpu_plan.h"
@@ -257,14 +258,20 @@ class PlanMaker {
   std::map<const ir::Graph*, std::map<std::string, ir::SymbolWriter>> writers_;
 };
 
-// Whether any kernel takes the step's problem as it is laid out.
-bool has_kernel(const LaidStep& step, const KernelSet& kernels, const GpuTarget* gpu,
-                std::string* why) {
+// Whether a kernel takes the step's problem as it is laid out and, by prediction at opt, the fusion
+// pays. Extents that depend on data have no opt; there it does.
+bool has_kernel(const LaidStep& step, const Bindings& opt, const KernelSet& kernels,
+                const GpuTarget* gpu, std::string* why) {
   const Problem& problem = step.lowered.problem;
   if (gpu) {
     Problem typed = problem;
     set_weight_types(typed, packed_operands(step), *gpu);
-    return first_gpu_kernel(typed, gpu->machine, kernels, why) != nullptr;
+    const GpuKernel* kernel = first_gpu_kernel(typed, gpu->machine, kernels, why);
+    if (!kernel || !kernel->pays) return kernel != nullptr;
+    for (const std::string& symbol : symbols_of(typed))
+      if (!opt.contains(symbol)) return true;
+    *why = kernel->pays(vitrail::bind(typed, opt), gpu->machine);
+    return why->empty();
   }
   if (kernels.heuristic(problem) && !kernels.first(problem)) {
     *why = "every kernel that takes it failed the verification";
@@ -293,17 +300,17 @@ void take_first_forms(ir::Graph& graph) {
       for (auto& body : graph.node(id).bodies) take_first_forms(*body);
 }
 
-// Fusions, at any depth, whose problem no kernel takes as it is laid out.
-void find_refused(const std::vector<LaidStep>& steps, const KernelSet& kernels,
+// Fusions, at any depth, whose problem no kernel takes as it is laid out, or that do not pay.
+void find_refused(const std::vector<LaidStep>& steps, const Bindings& opt, const KernelSet& kernels,
                   const GpuTarget* gpu, std::vector<Refused>& refused) {
   for (const LaidStep& step : steps) {
     std::string why;
-    if (step.kind == LaidStep::Kind::launch && !has_kernel(step, kernels, gpu, &why)) {
+    if (step.kind == LaidStep::Kind::launch && !has_kernel(step, opt, kernels, gpu, &why)) {
       require(step.node.valid(), kernels.off.empty() ? Code::internal : Code::accuracy,
               "no kernel copies {}: {}", step.lowered.problem.str(), why);
       refused.push_back({step.graph, step.node, why});
     }
-    for (const auto& block : step.blocks) find_refused(block, kernels, gpu, refused);
+    for (const auto& block : step.blocks) find_refused(block, opt, kernels, gpu, refused);
   }
 }
 
@@ -322,7 +329,7 @@ Plan make_plan(ir::Graph& graph, const Bindings& opt, const BuildOptions& option
         gpu ? set_storage(graph, {gpu->storage, gpu->inputs, gpu->outputs}, account)
             : std::vector<StorageChange>{};
     Layout layout = lay_out(graph, opt, refused, orders, gpu != nullptr);
-    if (refused.empty()) find_refused(layout.steps, kernels, gpu, refused);
+    if (refused.empty()) find_refused(layout.steps, opt, kernels, gpu, refused);
     if (refused.empty()) {
       if (free) *free = layout.free;
       Plan plan = PlanMaker(graph, opt, options, kernels, std::move(layout), account, gpu,

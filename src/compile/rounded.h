@@ -19,6 +19,10 @@ namespace vitrail {
 /// neither longer when a kernel is missing and a fusion dissolves, nor finer when an exporter
 /// writes a normalization in ten nodes, as roundings by node of the model would be.
 ///
+/// Passes for plans of GPUs only are left out (passes/pipeline.h): a norm in front of a product in
+/// one kernel rounds what it gives to the product, as the norm's own step would, so the yardstick
+/// does.
+///
 /// Throws Error(unsupported) for a model with control flow, whose values a plan keeps in float32.
 std::vector<Tensor> run_rounded(const ir::Graph& imported, const std::vector<Tensor>& inputs,
                                 Rounding rounding, DType precision = DType::f32,

@@ -30,6 +30,18 @@ bool is_bias(const ir::Value& value) {
   const Dims& dims = value.constant.dims();
   return std::count_if(dims.begin(), dims.end(), [](int64_t d) { return d != 1; }) <= 1;
 }
+// Whether a norm in front of a product reads the fusion's input: its scale and shift become a part
+// of the product's weights, from float32.
+bool norm_reads(const ir::Node& fusion, size_t input) {
+  const ir::Graph& body = *fusion.bodies[0];
+  for (ir::NodeId id : body.topological_order()) {
+    const ir::Node& node = body.node(id);
+    if (node.is("LayerNormalization") &&
+        std::find(node.inputs.begin(), node.inputs.end(), body.inputs[input]) != node.inputs.end())
+      return true;
+  }
+  return false;
+}
 }  // namespace
 
 bool has_narrow_weights(std::string_view family) {
@@ -98,8 +110,10 @@ std::vector<std::pair<ir::ValueId, DType>> narrow_values(const ir::Graph& graph,
     if ((node.family != "gemm" && node.family != "conv") ||
         type_of(node.outputs[0]) != types.values)
       continue;
-    for (ir::ValueId v : node.inputs)
-      if (v.valid() && is_bias(graph.value(v))) add(v);
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      if (const ir::ValueId v = node.inputs[i];
+          v.valid() && is_bias(graph.value(v)) && !norm_reads(node, i))
+        add(v);
   }
   for (ir::NodeId id : order)
     for (ir::ValueId v : graph.node(id).outputs) add(v);

@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
     if (kernel->isa > this_machine().isa) continue;
     const KernelFamily& family = *find_family(kernel->family);
     for (const BenchCase& c : family.bench()) {
+      if (!kernel->accepts(c.problem).empty()) continue;
       const std::string name = std::string(kernel->name) + " " + c.name;
       if (std::all_of(filters.begin(), filters.end(),
                       [&](const std::string& f) { return name.find(f) != std::string::npos; }))

@@ -54,6 +54,9 @@ struct GpuKernel {
   /// Whether an untuned plan takes this row before those ahead of it in the list at these extents.
   /// Null: it never does. Rows with it stand last, and run only where it says so or a tuner did.
   bool (*preferred)(const BoundProblem& problem, const GpuMachine& machine) = nullptr;
+  /// Why the parts of the fusion as steps of their own are predicted to be faster at these extents;
+  /// nothing: they are not. Null: a fusion always pays.
+  Refusal (*pays)(const BoundProblem& problem, const GpuMachine& machine) = nullptr;
 };
 
 /// Every GPU kernel, fastest first within a family.

@@ -26,4 +26,11 @@ const ir::Node* find_node(const BodyReader& reader, std::string_view op);
 bool window_ints(const BodyReader& reader, const ir::Node& node, Problem& problem,
                  std::string* why);
 
+/// An operand that is made while lowering, with all its axes in order.
+LoweredOperand made_operand(Tensor constant, bool packed);
+/// norm(x) * s + t before x W + b, W [c, e] and b [e] float32: W becomes s W, b becomes b + t W,
+/// exact in real arithmetic. False and `why` when the norm's scale or shift is no constant row.
+bool fold_norm(const BodyReader& reader, const ir::Node& norm, Tensor& weight, Tensor& bias,
+               std::string* why);
+
 }  // namespace vitrail

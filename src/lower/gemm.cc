@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// MatMul, and Conv with a 1x1 window, as gemm (src/kernels/gemm/family.h).
+// MatMul, also behind a layer norm, and Conv with a 1x1 window, as gemm
+// (src/kernels/gemm/family.h).
+#include <algorithm>
+
 #include "lower/families.h"
 
 namespace vitrail {
@@ -91,9 +94,34 @@ std::optional<Lowered> lower_conv1x1(const BodyReader& reader, const ir::Node& n
   return out;
 }
 
+// LayerNormalization over the last axis, MatMul by a constant matrix (pass fuse_norm_product).
+std::optional<Lowered> lower_normalized(const BodyReader& reader, const ir::Node& norm,
+                                        const ir::Node& node, std::string* why) {
+  const Tensor* matrix = reader.constant(node.inputs[1]);
+  const auto rank = static_cast<int>(reader.value(norm.inputs[0]).shape.size());
+  if (!matrix || matrix->rank() != 2 || matrix->dtype() != DType::f32)
+    return *why = "the weight is not a float32 matrix", std::nullopt;
+  Tensor weight = *matrix, shift(DType::f32, {weight.dims()[1]});
+  std::fill_n(shift.mutable_data<float>(), shift.size(), 0.0f);
+  if (!fold_norm(reader, norm, weight, shift, why)) return {};
+  Lowered out;
+  out.problem.ints["normalize"] = 1;
+  out.problem.floats["eps"] = norm.attrs.number("epsilon", 1e-5);
+  out.inputs.push_back(plain_operand(reader, norm.inputs[0], rank - 1));
+  out.inputs.push_back(made_operand(std::move(weight), true));
+  out.inputs.push_back(made_operand(std::move(shift), false));
+  std::vector<int> axes;
+  for (int i = 0; i < rank; ++i) axes.push_back(i);
+  if (!lower_epilogue(reader, node.outputs[0], axes, rank - 1, out, why)) return {};
+  return out;
+}
+
 }  // namespace
 
 std::optional<Lowered> lower_gemm(const BodyReader& reader, std::string* why) {
+  if (const ir::Node* norm = find_node(reader, "LayerNormalization"))
+    if (const ir::Node* node = find_node(reader, "MatMul"))
+      return lower_normalized(reader, *norm, *node, why);
   if (const ir::Node* node = find_node(reader, "MatMul")) return lower_matmul(reader, *node, why);
   if (const ir::Node* node = find_node(reader, "Conv")) return lower_conv1x1(reader, *node, why);
   return *why = "neither MatMul nor Conv in the body", std::nullopt;

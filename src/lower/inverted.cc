@@ -20,17 +20,6 @@ Tensor turned(const Tensor& weight) {
   return out;
 }
 
-LoweredOperand made(Tensor constant, bool packed) {
-  Shape dims = to_shape(constant.dims());
-  LoweredOperand out{.io = -1,
-                     .axes = {},
-                     .dims = std::move(dims),
-                     .packed = packed,
-                     .constant = std::move(constant)};
-  for (size_t i = 0; i < out.dims.size(); ++i) out.axes.push_back(static_cast<int>(i));
-  return out;
-}
-
 struct Reader {
   const BodyReader& body;
 
@@ -61,34 +50,6 @@ struct Reader {
     return bias;
   }
 };
-
-// norm(x) * s + t before x W + b: W becomes s W, b becomes b + t W.
-bool fold_norm(const BodyReader& reader, const ir::Node& norm, Tensor& weight, Tensor& bias,
-               std::string* why) {
-  const int64_t c = weight.dims()[0], e = weight.dims()[1];
-  const auto row = [&](size_t i) {
-    return i < norm.inputs.size() && norm.inputs[i].valid() ? reader.constant(norm.inputs[i])
-                                                            : nullptr;
-  };
-  const Tensor *scale = row(1), *shift = row(2);
-  for (const Tensor* t : {scale, shift})
-    if (t && (t->dtype() != DType::f32 || t->size() != c))
-      return *why = "the norm's scale or shift is no row", false;
-  Tensor folded(DType::f32, weight.dims()), sums(DType::f32, bias.dims());
-  for (int64_t j = 0; j < e; ++j) {
-    double sum = bias.data<float>()[j];
-    for (int64_t l = 0; l < c; ++l) {
-      const double w = weight.data<float>()[l * e + j];
-      folded.mutable_data<float>()[l * e + j] =
-          static_cast<float>(scale ? w * static_cast<double>(scale->data<float>()[l]) : w);
-      if (shift) sum += w * static_cast<double>(shift->data<float>()[l]);
-    }
-    sums.mutable_data<float>()[j] = static_cast<float>(sum);
-  }
-  weight = folded;
-  bias = sums;
-  return true;
-}
 
 }  // namespace
 
@@ -123,13 +84,14 @@ std::optional<Lowered> lower_inverted(const BodyReader& reader, std::string* why
     out.problem.ints["normalize"] = 1;
     out.problem.floats["eps"] = norm->attrs.number("epsilon", 1e-5);
   }
-  out.inputs.push_back(made(weight, true));
-  out.inputs.push_back(made(bias, false));
+  out.inputs.push_back(made_operand(weight, true));
+  out.inputs.push_back(made_operand(bias, false));
   LoweredOperand window = plain_operand(reader, depthwise.inputs[1], -1);
   window.packed = true;
   out.inputs.push_back(std::move(window));
-  out.inputs.push_back(made(body.tail(depthwise, out.problem, "activation2", "imm2"), false));
-  out.inputs.push_back(made(turned(*reader.constant(convs[2]->inputs[1])), true));
+  out.inputs.push_back(
+      made_operand(body.tail(depthwise, out.problem, "activation2", "imm2"), false));
+  out.inputs.push_back(made_operand(turned(*reader.constant(convs[2]->inputs[1])), true));
   if (!lower_epilogue(reader, convs[2]->outputs[0], kNhwc, 1, out, why)) return {};
   return out;
 }

@@ -23,6 +23,7 @@ size_t spectral_attention(ir::Graph& graph);
 size_t split_concat(ir::Graph& graph);
 size_t fuse_epilogue(ir::Graph& graph);
 size_t fuse_inverted(ir::Graph& graph);
+size_t fuse_norm_product(ir::Graph& graph);
 size_t fuse_pointwise(ir::Graph& graph);
 size_t fuse_positional(ir::Graph& graph);
 

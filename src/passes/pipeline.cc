@@ -54,6 +54,10 @@ const Pass kPipeline[] = {
     {"fuse_epilogue", fuse_epilogue},
     {"fuse_inverted", fuse_inverted},
     {"fuse_positional", fuse_positional},
+    // What is still between steps of their own. The yardstick of narrow types (compile/rounded.h)
+    // is
+    // without it: a product rounds its operands wherever they come from.
+    {"fuse_norm_product", fuse_norm_product, true},
     {"fuse_pointwise", fuse_pointwise},
     {"outline_singles", outline_singles},
 };
@@ -78,7 +82,8 @@ void run_here(ir::Graph& graph, const Options& options) {
   };
   for (const Pass& pass : options.passes) {
     if (std::find(options.disabled.begin(), options.disabled.end(), pass.name) !=
-        options.disabled.end())
+            options.disabled.end() ||
+        (pass.gpu && !options.gpu))
       continue;
     count(pass, pass.run(graph));
   }

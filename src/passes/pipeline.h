@@ -13,6 +13,7 @@ namespace vitrail::passes {
 struct Pass {
   const char* name;
   size_t (*run)(ir::Graph& graph);
+  bool gpu = false;  ///< for plans of GPUs only: a kernel of theirs alone takes what it makes
 };
 
 /// The passes in their order; pipeline.cc says why each stands where it stands.
@@ -25,6 +26,8 @@ struct Options {
   /// Called after each pass that changed something; the graph is verified.
   std::function<void(const Pass&, size_t changes, const ir::Graph&)> observe;
   std::span<const Pass> passes = pipeline();
+  /// For a plan of a GPU.
+  bool gpu = false;
 };
 void run(ir::Graph& graph, const Options& options = {});
 

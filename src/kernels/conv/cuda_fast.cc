@@ -48,14 +48,13 @@ namespace {
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Dims &out = problem.outputs[0].dims, &w = problem.inputs[1].dims;
   return cuda::gemm_tactics(out[0] * out[1] * out[2], out[3], w[2] * w[3] * padded_channels(w[1]),
-                            static_cast<int>(size_of(problem.inputs[1].dtype)), machine);
+                            static_cast<int>(size_of(problem.inputs[1].dtype)), true, machine);
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
   const Operand &x = problem.inputs[0], &w = problem.inputs[1], &out = problem.outputs[0];
   const int element = static_cast<int>(size_of(w.dtype));
   const ConvInts ints(problem);
-  const GemmTile tile = GemmTile::from(tactic, element);
   const int64_t c = extent(w, 1), wide = padded_channels(c);
   GemmShape shape{};
   shape.dtype = w.dtype;
@@ -67,6 +66,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   while (wide % shape.va != 0) shape.va /= 2;
   shape.vb = 16 / element;
   shape.passes = problem.integer("tf32", 0) != 0 ? 1 : 3;
+  const GemmTile tile = cuda::fitted(GemmTile::from(tactic, element), shape, problem);
 
   SourceText text(problem);
   text.include("mma.cuh");

@@ -11,10 +11,13 @@
 //
 // Cfg: T; TA, of A in memory: T, or float where it is rounded to T one by one (VA 1); BM, BN, BK; WM, WN warps along each; STAGES; SPLIT blocks of a cluster share a tile's K;
 // VA, VB elements of one copy; N, K extents (N a multiple of VB in B's memory up to NB); PASSES of tf32;
+// EARLY: a cluster's end by gemm_early.cuh;
 // WIDE: products by wgmma (sm_90a, 16-bit operands, BK 64, 16 rows a warp, WTN a multiple of 64) instead of mma.sync.
 //
 // K is summed in order within a block and the blocks of a cluster in order of rank: the result does
 // not depend on timing.
+
+template <class G, class Cfg> struct EarlyEnd;  // gemm_early.cuh
 
 template <class Cfg> struct Gemm {
   typedef typename Cfg::T T;
@@ -224,6 +227,7 @@ template <class Cfg> struct Gemm {
     extern __shared__ __align__(1024) char memory[];
     const u32 shared = vt_shared(memory);
     vt_trigger();
+    if constexpr (Cfg::EARLY) EarlyEnd<Gemm, Cfg>::begin(shared);
     const int split = Cfg::SPLIT > 1 ? vt_block(a) % Cfg::SPLIT : 0, tile = vt_block(a) / Cfg::SPLIT;
     constexpr int kTilesN = (Cfg::N + BN - 1) / BN, kSteps = (Cfg::K + BK - 1) / BK;
     const int n0 = tile % kTilesN * BN, tiles_m = (rows + BM - 1) / BM;
@@ -288,6 +292,10 @@ template <class Cfg> struct Gemm {
 
     // The finished tile goes through shared memory, so that the epilogue reads and writes whole lines, and
     // blocks of a cluster each other's.
+    if constexpr (Cfg::EARLY) {
+      EarlyEnd<Gemm, Cfg>::run(a, acc, memory, shared, wm, wn, m0, n0, first_row, rows);
+      return;
+    }
     float* out = reinterpret_cast<float*>(memory);
     const int lane = threadIdx.x % 32;
 #pragma unroll

@@ -25,7 +25,8 @@ bool fits(const GpuCode& code, int cluster) {
   const std::string_view own = parts_of(code.source).own;
   return launch.grid[1].is(1) && launch.grid[2].is(1) && launch.cluster == cluster &&
          own.find("vt_block(a)") != std::string_view::npos &&
-         own.find("blockIdx") == std::string_view::npos;
+         own.find("blockIdx") == std::string_view::npos &&
+         own.find("setmaxnreg") == std::string_view::npos;
 }
 
 // Parameters of a member's operands and the arguments that its function takes first.

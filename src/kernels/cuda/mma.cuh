@@ -102,6 +102,16 @@ __device__ __forceinline__ float4 vt_load_cluster(u32 address, u32 rank) {
 #endif
   return v;
 }
+// One double of it.
+__device__ __forceinline__ double vt_load_cluster_double(u32 address, u32 rank) {
+  double v = 0;
+#if __CUDA_ARCH__ >= 900
+  u32 remote;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
+  asm volatile("ld.shared::cluster.f64 %0, [%1];" : "=d"(v) : "r"(remote) : "memory");
+#endif
+  return v;
+}
 
 __device__ __forceinline__ float vt_infinity() { return __uint_as_float(0x7f800000u); }
 

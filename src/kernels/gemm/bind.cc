@@ -93,6 +93,8 @@ Blocks choose_blocks(int64_t m, int64_t n, int64_t k, int64_t batch, const Tacti
 
 Refusal gemm_accepts(const Problem& p) {
   if (p.inputs.size() < 2 || p.outputs.empty()) return "gemm needs A, B and an output";
+  if (is_normalized(p))
+    return "it does not normalize rows of A: on the CPU that is a step of its own";
   if (p.epilogue_inputs < 2) return "epilogue operands start at input 2";
   if (Refusal why = check_epilogue(p); !why.empty()) return why;
   if (Refusal why = check_epilogue_size(p.epilogue); !why.empty()) return why;

@@ -9,6 +9,7 @@ using namespace cuda;
 constexpr int64_t kPad = 8;  // columns of a packed B are filled up to 16 bytes of f16
 
 Refusal accepts(const Problem& p, const GpuMachine&) {
+  if (is_normalized(p)) return "it does not normalize rows of A";
   if (p.epilogue_inputs != 2 || p.inputs.size() < 2) return "epilogue_inputs is not 2";
   const Operand &a = p.inputs[0], &b = p.inputs[1];
   if (a.dims.size() < 2 || (b.constant ? b.dims.size() != 2 : b.dims.size() != a.dims.size()))

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/mma_tiles.h"
+#include "kernels/gemm/cuda_rows.h"
 #include "kernels/gemm/family.h"
 
 namespace vitrail {
@@ -22,6 +23,7 @@ int copy_width(const Problem& problem, size_t index) {
 
 Refusal accepts(const Problem& problem, const GpuMachine&) {
   if (problem.inputs.size() < 2 || problem.outputs.empty()) return "gemm needs A, B and an output";
+  if (is_normalized(problem)) return "it does not normalize rows of A";
   if (problem.epilogue_inputs < 2) return "epilogue operands start at input 2";
   if (Refusal why = cuda::check_float_operands(problem); !why.empty()) return why;
   const Operand &a = problem.inputs[0], &b = problem.inputs[1];
@@ -50,14 +52,14 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Dims& out = problem.outputs[0].dims;
   return cuda::gemm_tactics(element_count(out) / std::max<int64_t>(out.back(), 1), out.back(),
-                            problem.inputs[0].dims.back(), element_of(*problem.problem), machine);
+                            problem.inputs[0].dims.back(), element_of(*problem.problem),
+                            problem.inputs[1].constant, machine);
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
   const Operand &a = problem.inputs[0], &b = problem.inputs[1];
   const size_t rank = a.dims.size();
   const int element = element_of(problem);
-  const GemmTile tile = GemmTile::from(tactic, element);
   GemmShape shape{};
   shape.dtype = a.dtype;
   shape.n = problem.outputs[0].dims.back().constant();
@@ -68,32 +70,17 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   shape.va = copy_width(problem, 0);
   shape.vb = b.constant ? 16 / element : copy_width(problem, 1);
   shape.passes = problem.integer("tf32", 0) != 0 ? 1 : 3;
+  const GemmTile tile = cuda::fitted(GemmTile::from(tactic, element), shape, problem);
 
   SourceText text(problem);
   text.include("mma.cuh");
-  const std::string t = cuda::c_type(a.dtype);
-  text.add(fmt::format(R"(struct Rows {{
-  struct Row {{ const {0}* p; bool valid; }};
-  struct Tap {{ int k, count; }};
-  static __device__ __forceinline__ Row row(const Args& a, int m, bool valid) {{ return {{a.in0 + {1}, valid}}; }}
-  static __device__ __forceinline__ Tap tap(const Args&, int k) {{ return {{k, {2}}}; }}
-  static __device__ __forceinline__ const {0}* at(const Args&, const Row& row, const Tap& tap, int& count) {{
-    count = row.valid && tap.count > 0 ? tap.count : 0;
-    return row.p + {3};
-  }}
-}};
-)",
-                       t, text.row_offset(a, "m"),
-                       // Whole steps of whole copies end where k does.
-                       shape.k % tile.bk == 0
-                           ? std::to_string(shape.va)
-                           : fmt::format("{0} - k < {1} ? {0} - k : {1}", shape.k, shape.va),
-                       shape.k % tile.bk == 0 ? "tap.k" : "(count ? tap.k : 0)"));
+  add_gemm_rows(text, a, tile.bk, shape.va);
   const std::string start = b.constant ? "0" : text.offset(b, 0, rank - 2, "batch");
   text.add(fmt::format(
       "struct Cols {{\n  static __device__ __forceinline__ const {}* row(const Args& a, int batch, "
       "int k) {{ return a.in1 + {} + k * {}; }}\n}};\n",
-      t, start, b.constant ? std::to_string(shape.nb) : text.number(b.strides[rank - 2])));
+      cuda::c_type(b.dtype), start,
+      b.constant ? std::to_string(shape.nb) : text.number(b.strides[rank - 2])));
   Expr rows = cuda::rows_of(problem.outputs[0]), batch = 1;
   if (!b.constant) {
     rows = problem.outputs[0].dims[rank - 2];

@@ -14,6 +14,14 @@ namespace vitrail {
 //   outputs[i]  f32 [batch..., m, n], any strides (n stride 1 is fast): a window of a larger buffer
 //   is fine
 //
+//   ints: normalize  1: the sum is over norm(A) B, with norm(A)[..., i, :] = (A[..., i, :] - mean)
+//   /
+//                    sqrt(variance + eps) over each row of A (float eps), plus a row of n numbers:
+//     inputs[2]   shift, f32 [n], a constant. A layer norm's scale s and shift t are in the
+//     weights:
+//                 (norm(x) s + t) W = norm(x) (s W) + t W. B is constant then, and epilogue_inputs
+//                 is 3
+//
 // All of one rank, 2 to 6. Leading extents are merged with m when a kernel is bound, wherever
 // strides allow, so that [images, tokens, channels] is one tall matrix. An epilogue operand may be
 // the output's own memory (a residual in place).
@@ -41,5 +49,8 @@ void pack_panels(const float* dense, int64_t row, int64_t col, int64_t k, int64_
 /// / c) for the chunks: six times that is 0.41 sqrt(c * count). 4 more for the products of machines
 /// without FMA and the last additions.
 double gemm_tolerance(int64_t count);
+
+/// Whether rows of A are normalized.
+inline bool is_normalized(const Problem& problem) { return problem.integer("normalize", 0) != 0; }
 
 }  // namespace vitrail

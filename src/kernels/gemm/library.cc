@@ -82,6 +82,7 @@ Product product_of(const Problem& p) {
     out.refused = std::move(why);
     return out;
   };
+  if (is_normalized(p)) return refuse("it does not normalize rows of A");
   if (p.inputs.size() < 2 || p.outputs.empty() || p.epilogue_inputs != 2)
     return refuse("gemm needs A, B and an output");
   if (p.fixed_order) return refuse("its order of sums is not known, and may follow the extents");

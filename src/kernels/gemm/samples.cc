@@ -39,6 +39,19 @@ Problem constant_b(Shape rows, int64_t k, int64_t n, int epilogue) {
   return p;
 }
 
+/// Rows of A are normalized, a shift is added.
+Problem normalized(Shape rows, int64_t k, int64_t n, int epilogue) {
+  Problem p = constant_b(std::move(rows), k, n, 0);
+  Operand shift = dense({n});
+  shift.constant = true;
+  p.inputs.push_back(shift);
+  p.epilogue_inputs = 3;
+  p.ints["normalize"] = 1;
+  p.floats["eps"] = 1e-5;
+  add_sample_epilogue(p, epilogue);
+  return p;
+}
+
 /// B of each batch: row-major, or transposed (k stride 1) as the keys of an attention are.
 Problem dynamic_b(const Expr& batch, const Expr& m, const Expr& k, const Expr& n, bool transposed,
                   bool shared) {
@@ -51,6 +64,10 @@ Problem dynamic_b(const Expr& batch, const Expr& m, const Expr& k, const Expr& n
   p.outputs = {dense({batch, m, n})};
   p.epilogue_inputs = 2;
   return p;
+}
+
+BenchCase normalized_case(int64_t m, int64_t n, int64_t k) {
+  return {fmt::format("norm+{}x{}x{}+gelu", m, n, k), normalized({m}, k, n, 2)};
 }
 
 BenchCase bench_case(int64_t m, int64_t n, int64_t k, int epilogue = 1) {
@@ -119,6 +136,9 @@ std::vector<Problem> gemm_samples() {
   out.push_back(constant_b({b, m}, 33, 65, 5));
   out.push_back(constant_b({b, 1}, 96, 50, 1));
   out.push_back(constant_b({197}, 96, 96, 2));
+  // Enough tiles for blocks that make several.
+  out.push_back(constant_b({2189}, 192, 512, 5));
+  out.push_back(constant_b({1501}, 64, 768, 3));
   Problem tanh = constant_b({m}, 40, 32, 8);  // one result alone
   tanh.outputs.pop_back();
   tanh.epilogue.results = {3};
@@ -143,6 +163,16 @@ std::vector<Problem> gemm_samples() {
   Problem heads = dynamic_b(b, m, 33, 21, true, false);
   add_sample_epilogue(heads, 2);
   out.push_back(heads);
+  // Depths around steps of 32, 64 and 128, widths around a tile's columns.
+  const int64_t normal_widths[] = {64, 31, 40, 130, 8, 97, 256, 1, 96},
+                normal_depths[] = {64, 33, 384, 197, 40, 512, 192, 31, 129};
+  for (int e = 0; e < kSampleEpilogues; ++e)
+    for (size_t i = static_cast<size_t>(e) % 3; i < std::size(normal_widths); i += 3)
+      out.push_back(normalized({m}, normal_depths[i], normal_widths[i], e));
+  Problem normal_token = normalized({b, m}, 72, 48, 5);
+  normal_token.inputs[0].strides = {(m + 1) * 80, 80, 1};
+  out.push_back(normal_token);
+  out.push_back(normalized({197}, 96, 96, 2));
   // Heads inside token rows: [image, head, token, channel] strided views of one projection.
   Problem views;
   views.family = "gemm";
@@ -159,7 +189,8 @@ std::vector<BenchCase> gemm_bench() {
           bench_case(3136, 64, 64), bench_case(3136, 256, 64, 2), bench_case(3136, 64, 256, 5),
           bench_case(784, 192, 192), bench_case(784, 768, 192, 2), bench_case(784, 192, 768, 5),
           bench_case(197, 384, 384), bench_case(197, 1152, 384), bench_case(197, 1536, 384, 2),
-          bench_case(197, 384, 1536, 5), bench_case(1, 1000, 384),
+          bench_case(197, 384, 1536, 5), bench_case(1, 1000, 384), normalized_case(3136, 256, 64),
+          normalized_case(784, 768, 192), normalized_case(197, 1536, 384),
           // MST++ at 512 x 488
           bench_case(249856, 31, 31), bench_case(249856, 124, 31, 2), bench_case(62464, 62, 62),
           bench_case(15616, 496, 124, 2), bench_case(65536, 124, 31)};
