@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention on tensor cores for 16-bit operands, head sizes up to 128.
+// Attention on tensor cores for 16-bit operands, head sizes up to 128: by mma.sync, or by wgmma
+// where takes_wide_attention().
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/attention/cuda_wide.h"
 #include "kernels/attention/family.h"
 #include "kernels/cuda/text.h"
 
@@ -63,7 +65,7 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   const int64_t m = out[rank - 2], t = problem.inputs[1].dims[rank - 2],
                 d = problem.inputs[0].dims.back(), dv = out.back();
   const int64_t batch = element_count(Dims(out.begin(), out.end() - 2));
-  std::vector<std::pair<double, Tile>> found;
+  std::vector<std::pair<double, Tactic>> found;
   for (const Tile& tile : kTiles) {
     const int64_t shared = shared_bytes(tile, d, dv);
     if (shared > machine.shared_bytes) continue;
@@ -72,29 +74,46 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
     const int64_t blocks = (m + 16 * tile.wq - 1) / (16 * tile.wq) * std::max<int64_t>(batch, 1);
     const int64_t steps = (t + tile.bc * tile.wk - 1) / (tile.bc * tile.wk);
     const int64_t per_sm = (blocks + machine.multiprocessors - 1) / machine.multiprocessors;
+    constexpr int64_t kThreads = 512;  // at their 111 to 139 registers
     const auto resident = std::max<int64_t>(
-        1, std::min<int64_t>(machine.shared_bytes / (shared + 1024), 1024 / tile.threads()));
+        1, std::min<int64_t>(machine.shared_bytes / (shared + 1024), kThreads / tile.threads()));
     const double step = static_cast<double>(tile.bc) * static_cast<double>(d + dv) / 128.0;
     const double work = static_cast<double>(per_sm * steps * tile.wq * tile.wk) * step * 4 / 4;
     const int64_t waves = (per_sm + resident - 1) / resident;
     const double latency = static_cast<double>(waves) *
                            (1200 + static_cast<double>(steps) * (600 + 4 * step) + 150 * tile.wk);
-    found.emplace_back(std::max(work, latency) + 0.3 * std::min(work, latency), tile);
+    // In units of some 3.5 cycles of an H200.
+    found.emplace_back(3.5 * (std::max(work, latency) + 0.3 * std::min(work, latency)),
+                       Tactic{{"wq", tile.wq}, {"wk", tile.wk}, {"bc", tile.bc}});
   }
-  std::stable_sort(found.begin(), found.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  const auto sort = [](auto& list, size_t most) {
+    std::stable_sort(list.begin(), list.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    if (list.size() > most) list.resize(most);
+  };
+  sort(found, 8);
+  // Of few queries most of a warpgroup's rows would stay empty.
+  if (m > 32 && takes_wide_attention(*problem.problem, machine)) {
+    auto wide = wide_attention_tactics(batch, m, t, d, dv, machine);
+    sort(wide, 9);
+    sort(found, 5);
+    // Ahead of those by mma.sync by a clear margin only.
+    for (auto& [cost, tactic] : wide) found.emplace_back(1.15 * cost, std::move(tactic));
+    sort(found, found.size());
+  }
   std::vector<Tactic> out_list;
-  for (const auto& [cost, tile] : found)
-    if (out_list.size() < 8)
-      out_list.push_back({{"wq", tile.wq}, {"wk", tile.wk}, {"bc", tile.bc}});
+  for (auto& [cost, tactic] : found) out_list.push_back(std::move(tactic));
   return out_list;
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&) {
-  Tile tile{4, 1, 64};
-  if (tactic.count("wq")) tile.wq = static_cast<int>(tactic.at("wq"));
-  if (tactic.count("wk")) tile.wk = static_cast<int>(tactic.at("wk"));
-  if (tactic.count("bc")) tile.bc = static_cast<int>(tactic.at("bc"));
+  const auto key = [&](const char* name, int otherwise) {
+    const auto found = tactic.find(name);
+    return found == tactic.end() ? otherwise : static_cast<int>(found->second);
+  };
+  const Tile tile{key("wq", 4), key("wk", 1), key("bc", 64)};
+  const bool wide = key("wide", 0) != 0;
+  const WideAttention wide_tile = WideAttention::from(tactic);
   const Operand& q = problem.inputs[0];
   const size_t rank = q.dims.size();
   const int64_t d = q.dims.back().constant(), dv = problem.inputs[2].dims.back().constant();
@@ -102,16 +121,22 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   SourceText text(problem);
   text.include("mma.cuh");
   text.tail(cuda::tail_width(problem));
-  text.add(std::string(cuda::device_header("attention.cuh")));
+  if (wide) text.add(wide_tile.text(q.dtype, dv));
+  text.add(std::string(cuda::device_header(wide ? "attention_wide.cuh" : "attention.cuh")));
   const std::string t = cuda::c_type(q.dtype);
+  const std::string sizes =
+      wide ? fmt::format("WQ = {}, WK = {}, BC = {}, SPLIT = {}, STAGES = {}", wide_tile.wq,
+                         wide_tile.wk, wide_tile.bc, wide_tile.split, wide_tile.stages)
+           : fmt::format("WQ = {}, WK = {}, BC = {}, VQ = {}, VK = {}, VV = {}", tile.wq, tile.wk,
+                         tile.bc, cuda::vector_width(problem, false, 0),
+                         cuda::vector_width(problem, false, 1),
+                         cuda::vector_width(problem, false, 2));
   std::string config = fmt::format(
       "struct Cfg {{\n  typedef {} T;\n  static constexpr int D = {}, DV = {}, DP = {}, DVP = {}, "
-      "WQ = {}, WK = {}, BC = {}, VQ = {}, VK = {}, VV = {};\n"
+      "{};\n"
       "  static constexpr bool NEGATIVE = {};\n"
       "  static __device__ __forceinline__ float scale() {{ return {}; }}\n",
-      t, d, dv, ceil_to(d, 16), ceil_to(dv, 16), tile.wq, tile.wk, tile.bc,
-      cuda::vector_width(problem, false, 0), cuda::vector_width(problem, false, 1),
-      cuda::vector_width(problem, false, 2), scale < 0 ? "true" : "false",
+      t, d, dv, ceil_to(d, 16), ceil_to(dv, 16), sizes, scale < 0 ? "true" : "false",
       cuda::literal(std::fabs(scale) * std::log2(std::exp(1.0))));
   const char* names[] = {"q", "k", "v"};
   const char* strides[] = {"QS", "KS", "VS"};
@@ -129,14 +154,22 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   const Expr m = problem.outputs[0].dims[rank - 2];
   Expr batch = 1;
   for (size_t i = 0; i + 2 < rank; ++i) batch *= problem.outputs[0].dims[i];
-  text.entry("attention", tile.threads(),
-             fmt::format("  Attention<Cfg>::run(a, {}, {});\n", text.number(m),
-                         text.number(problem.inputs[1].dims[rank - 2])),
-             1);
-  return text.finish({{.entry = "attention",
-                       .grid = {ceildiv(m, 16 * tile.wq) * batch, 1, 1},
-                       .threads = tile.threads(),
-                       .shared_bytes = shared_bytes(tile, d, dv)}});
+  const std::string run =
+      fmt::format("  Attention{}<Cfg>::run(a, {}, {});\n", wide ? "Wide" : "", text.number(m),
+                  text.number(problem.inputs[1].dims[rank - 2]));
+  GpuLaunch launch{.entry = "attention"};
+  if (wide) {
+    launch.grid[0] = ceildiv(m, 64 * wide_tile.wq) * batch * wide_tile.split;
+    launch.threads = wide_tile.threads();
+    launch.shared_bytes = wide_tile.shared_bytes(d, dv);
+    launch.cluster = wide_tile.split;
+  } else {
+    launch.grid[0] = ceildiv(m, 16 * tile.wq) * batch;
+    launch.threads = tile.threads();
+    launch.shared_bytes = shared_bytes(tile, d, dv);
+  }
+  text.entry("attention", launch.threads, run, wide ? wide_tile.blocks(dv) : 1);
+  return text.finish({launch});
 }
 
 }  // namespace

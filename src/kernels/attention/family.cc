@@ -72,6 +72,12 @@ std::vector<Problem> samples() {
   out.push_back(dense({1}, 2, 512, 16, 130));
   out.push_back(
       make(heads(2, 3, m, 24), heads(2, 3, n, 24), heads(2, 3, n, 24), heads(2, 3, m, 24), 0.3));
+  // Many queries: whole groups of 64 and a rest, keys of one step and of several.
+  out.push_back(with_epilogue(dense({2}, 197, 150, 64, 64), EpilogueForm::full));
+  out.push_back(dense({1, 3}, 70, 333, 32, 48));
+  out.push_back(dense({1}, 65, 784, 96, 128));
+  out.push_back(make(heads(2, 3, 130, 64), heads(2, 3, 50, 64), heads(2, 3, 50, 64),
+                     heads(2, 3, 130, 64), -0.125));
   // One k and v for all heads; fixed order.
   Problem shared = make(heads(2, 3, m, 24), strided({2, 3, n, 24}, {24 * n, 0, 24, 1}),
                         strided({2, 3, n, 8}, {8 * n, 0, 8, 1}), sample({2, 3, m, 8}), -0.5);
