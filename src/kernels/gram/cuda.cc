@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cuda/text.h"
+#include <algorithm>
+
+#include "kernels/gram/cuda.h"
 #include "kernels/gram/family.h"
 
 namespace vitrail {
@@ -17,11 +19,63 @@ Refusal accepts(const Problem& p, const GpuMachine&) {
     return "an operand that is no float";
   return {};
 }
-std::vector<Tactic> tactics(const BoundProblem&, const GpuMachine&) { return {{}}; }
+
+/// What gram_float.cuh is launched with.
+struct Half {
+  int64_t parts, cp, tiles, groups, depth, stages, threads, shared_bytes;
+
+  Half(int64_t channels, const Tactic& tactic, const GpuMachine& machine) {
+    constexpr int64_t kMostThreads = 512, kMostGroups = 24;
+    cp = (channels + 7) / 8 * 8;
+    const int64_t n = cp / 8, pitch = 16 * (2 * n + (n < 8 ? n : 1));
+    tiles = n * (n + 1) / 2;
+    parts = tactic.count("parts") ? tactic.at("parts") : machine.multiprocessors;
+    groups = std::min({kMostThreads / tiles, kMostGroups, machine.shared_bytes / (256 * tiles)});
+    threads = (groups * tiles + 31) / 32 * 32;
+    depth = n <= 8 ? 4 : 8;
+    const int64_t most = undivided_shared(machine), stage = groups * depth * pitch;
+    stages = std::clamp<int64_t>(most / stage, 2, 8);
+    shared_bytes = std::max({most, stages * stage, groups * tiles * 256});
+  }
+};
+
+constexpr int64_t kMostHalf = 128;  // channels
+
+/// Rows of float32 that are read as such.
+bool can_halve(const Problem& p) {
+  const Operand& x = p.inputs[0];
+  return x.dtype == DType::f32 && x.dims.back().constant() <= kMostHalf &&
+         (x.strides.back().is(1) || x.dims.back().is(1));
+}
+
+// half: each product once (gram_float.cuh). parts: at most so many for one image, if they are not
+// too long.
+std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
+  if (!can_halve(*problem.problem)) return {{}};
+  const int64_t images = std::max<int64_t>(1, problem.inputs[0].dims[0]);
+  return {{{"half", 1}, {"parts", std::max<int64_t>(1, machine.multiprocessors / images)}}, {}};
+}
+
+GpuCode generate_half(const Problem& p, const Tactic& tactic, const GpuMachine& machine) {
+  const Operand& x = p.inputs[0];
+  const Half half(x.dims.back().constant(), tactic, machine);
+  constexpr int64_t kGrain = 8;
+  const GramParts parts(x, half.parts, kGrain, kGramTile * half.groups);
+  SourceText text(p);
+  text.include("mma.cuh");
+  add_gram_config(text, p,
+                  fmt::format("CP = {}, G = {}, K = {}, STAGES = {}, PARTS = {}", half.cp,
+                              half.groups, half.depth, half.stages, half.parts));
+  text.add(std::string(device_header("gram_float.cuh")));
+  return finish_gram(text, p, parts, "GramFloat<Cfg>", 64 * half.tiles, half.threads,
+                     half.shared_bytes);
+}
 
 // Blocks sum chunks of tokens in float32 into the workspace; a second launch adds the chunks in
 // order, in float64.
-GpuCode generate(const Problem& p, const Tactic&, const GpuMachine&) {
+GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine& machine) {
+  if (tactic.count("half") && tactic.at("half") && can_halve(p))
+    return generate_half(p, tactic, machine);
   const Operand &x = p.inputs[0], &out = p.outputs[0];
   const int64_t c = x.dims.back().constant(), side = (c + 15) / 16, padded = 16 * side,
                 chunk = c > 64 ? kGramTile / 2 : kGramTile;

@@ -28,18 +28,20 @@ struct Sizes {
   int64_t scores_bytes(int64_t cols) const {
     return 8 * (c * 2 * cols * (1 + parts(c)) + c * depth);
   }
-  int64_t project_bytes(int64_t rows) const {
-    return 8 * (heads * depth * depth + 2 * rows * wide + parts(o) * rows * o);
+  int64_t project_bytes(int64_t rows, int64_t split = 1) const {
+    return 8 * ((heads * depth * depth + 2 * rows * wide) / split + parts(o) * rows * o);
   }
-  int64_t weight_bytes() const { return 4 * wide * o; }
+  int64_t weight_bytes(int64_t split) const { return 4 * wide / split * o; }
 };
 
-/// cols: columns of a block of the first launch; rows: of one of the second.
+/// cols: columns of a block of the first launch; rows: of one of the second, and split: how many of
+/// a cluster share the heads.
 struct Blocks {
-  int64_t cols = 2, rows = 4;
+  int64_t cols = 2, rows = 4, split = 1;
   explicit Blocks(const Tactic& tactic) {
     if (tactic.count("cols")) cols = tactic.at("cols");
     if (tactic.count("rows")) rows = tactic.at("rows");
+    if (tactic.count("split")) split = tactic.at("split");
   }
 };
 constexpr int64_t kLeast = 1;
@@ -64,7 +66,12 @@ Refusal accepts(const Problem& p, const GpuMachine& machine) {
 std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machine) {
   const Sizes s(*problem.problem);
   std::vector<Tactic> out;
-  constexpr int64_t kStatic = 1024;
+  constexpr int64_t kStatic = 1024, kMostCluster = 8;
+  if (machine.sm >= 90 && 1 < s.heads && s.heads <= kMostCluster)
+    for (const auto& [cols, rows] : {std::pair{2, 4}, std::pair{1, 4}, std::pair{2, 8}})
+      if (std::max(s.scores_bytes(cols), s.project_bytes(rows, s.heads)) + kStatic <=
+          machine.shared_bytes)
+        out.push_back({{"cols", cols}, {"rows", rows}, {"split", s.heads}});
   for (const auto& [cols, rows] : {std::pair{2, 4}, std::pair{4, 4}, std::pair{2, 8},
                                    std::pair{1, 2}, std::pair{4, 8}, std::pair{1, 1}})
     if (std::max(s.scores_bytes(cols), s.project_bytes(rows)) + kStatic <= machine.shared_bytes)
@@ -75,16 +82,20 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
 GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine& machine) {
   const Sizes s(p);
   const Blocks blocks(tactic);
-  const int64_t staged = s.project_bytes(blocks.rows) + s.weight_bytes() <= machine.shared_bytes
-                             ? s.weight_bytes()
+  const int64_t own = s.project_bytes(blocks.rows, blocks.split),
+                staged = own + s.weight_bytes(blocks.split) <= machine.shared_bytes
+                             ? s.weight_bytes(blocks.split)
                              : 0;
   SourceText text(p);
+  text.include("mma.cuh");
   const auto n = [&](const Expr& e) { return text.number(e); };
   std::string config = fmt::format(
-      "struct Cfg {{\n  static constexpr int C = {}, O = {}, H = {}, D = {}, J = {}, RB = {};\n"
+      "struct Cfg {{\n  static constexpr int C = {}, O = {}, H = {}, D = {}, J = {}, RB = {}, "
+      "SPLIT = "
+      "{};\n"
       "  static constexpr bool STAGED = {};\n  static __device__ __forceinline__ double eps() {{ "
       "return {}; }}\n",
-      s.c, s.o, s.heads, s.depth, blocks.cols, blocks.rows, staged != 0,
+      s.c, s.o, s.heads, s.depth, blocks.cols, blocks.rows, blocks.split, staged != 0,
       literal(p.number("eps", 1e-12)));
   for (const auto& [name, i] :
        {std::pair{"wq", 1}, std::pair{"wk", 2}, std::pair{"wv", 3}, std::pair{"proj", 5}})
@@ -115,9 +126,10 @@ GpuCode generate(const Problem& p, const Tactic& tactic, const GpuMachine& machi
                        .threads = kThreads,
                        .shared_bytes = s.scores_bytes(blocks.cols)},
                       {.entry = "project",
-                       .grid = {ceil_div(s.c, blocks.rows), batch, 1},
+                       .grid = {ceil_div(s.c, blocks.rows) * blocks.split, batch, 1},
                        .threads = kThreads,
-                       .shared_bytes = s.project_bytes(blocks.rows) + staged}},
+                       .shared_bytes = own + staged,
+                       .cluster = static_cast<int>(blocks.split)}},
                      batch * Expr(per_image));
 }
 
