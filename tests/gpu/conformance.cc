@@ -7,6 +7,7 @@
 //   vitrail_gpu_conformance [part of a kernel's name [part of a tactic]]
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <condition_variable>
 #include <map>
@@ -71,18 +72,27 @@ Problem in_storage(Problem p, DType type, Memory memory) {
 // about sqrt(c) / 3 (sqrt(c / 3) normalized) times sqrt(taps / 3); each errs by half a unit of
 // itself, and e of them are summed with weights of deviation sqrt(1 / 3): four deviations of the
 // sum, and half of that again for the first rounding. positional's values and what its first window
-// makes of them deviate by sqrt(c) / 3 and sqrt(3) times that, and reach the result through windows
-// of sqrt(3) each: 0.58 units of sqrt(c) sqrt(2), four deviations of which are ten.
+// makes of them deviate by sqrt(c) / 3 and sqrt(3) times that, and reach the result through
+// windows: simulated with c = 8, 1.2 halves of a unit for all channels together. But they are not
+// alike: a channel's windows have norms up to 1.4 times the mean, and its large values round
+// coarser. The largest of the largest sample's 95200 errors is 8 halves in the median of 4000
+// simulations, 10 in the 90th percentile, 15.3 at most, a Gumbel distribution of scale 0.98: 20 are
+// exceeded once in 300000 trials, 11 (what was allowed before) three times in a hundred. A
+// product's normalized rows deviate by 1 and are rounded before the products: each element errs by
+// at most half a unit of itself, k of them are summed with weights of deviation sqrt(1 / 3), four
+// deviations.
 double rounded_inside(const BoundProblem& bound) {
   const DType type = bound.inputs[0].dtype;
   const double half = type == DType::f16 ? 4096 : type == DType::bf16 ? 32768 : 0;
   const std::string& family = bound.problem->family;
   if (family == "attention") return 1.5 * half;
+  if (family == "gemm" && bound.problem->integer("normalize", 0))
+    return half * 4 * std::sqrt(static_cast<double>(bound.inputs[0].dims.back()) / 3);
   if (family != "inverted" && family != "positional") return 0;
   const auto c = static_cast<double>(bound.inputs[0].dims[3]),
              e = static_cast<double>(bound.inputs[3].dims[0]);
   const auto taps = static_cast<double>(bound.inputs[3].dims[2] * bound.inputs[3].dims[3]);
-  if (family == "positional") return half * 10 * std::max(1.0, std::sqrt(c / 9));
+  if (family == "positional") return half * 20 * std::max(1.0, std::sqrt(c / 9));
   const double hidden =
       std::max(1.0, std::sqrt(bound.problem->integer("normalize", 0) ? c / 3 : c / 9));
   return half * (6 * hidden * std::max(1.0, std::sqrt(taps / 3)) * std::sqrt(e / 3) + 8);
@@ -122,13 +132,18 @@ struct Choice {
   uint64_t seed = 11;
 };
 
-// All tactics would be thousands of compilations: the first and one more, of those asked for.
+// All tactics would be thousands of compilations: the first and one more, or four more
+// where a part is asked for.
 std::vector<Tactic> chosen(std::vector<Tactic> tactics, const std::string& part,
                            std::mt19937_64& random) {
   std::erase_if(tactics,
                 [&](const Tactic& t) { return to_string(t).find(part) == std::string::npos; });
-  if (tactics.size() < 3) return tactics;
-  return {tactics[0], tactics[1 + random() % (tactics.size() - 1)]};
+  const size_t most = part.empty() ? 2 : 5;
+  if (tactics.size() > most) {
+    std::shuffle(tactics.begin() + 1, tactics.end(), random);
+    tactics.resize(most);
+  }
+  return tactics;
 }
 
 // Every chosen kernel on every sample that it takes.

@@ -115,6 +115,33 @@ __device__ __forceinline__ void vt_finish(const Args& a, int row, int col, int n
     }
 }
 
+/// The tail on a tile of TY x TX pixels in shared memory, rows of Pitch floats that are columns first.. of N: up to four pieces
+/// of a thread at once, so that what the tail reads for them is on its way together.
+template <class Tail, int TY, int TX, int Columns, int Pitch, int N, int Threads, class Args>
+__device__ __forceinline__ void vt_finish_tile(const Args& a, const float* tile, int image, int top, int left, int height, int width, int first) {
+  constexpr int V = Tail::V, kAcross = (Columns + V - 1) / V, kPieces = TY * TX * kAcross;
+  constexpr int kRounds = (kPieces + Threads - 1) / Threads, kTogether = kRounds < 4 ? kRounds : 4;
+  constexpr bool kWhole = (N + V - 1) / V * V <= N + Tail::SPARE;
+  for (int begin = threadIdx.x; begin < kPieces; begin += kTogether * Threads) {
+    int row[kTogether], col[kTogether];
+    float x[kTogether][V];
+#pragma unroll
+    for (int r = 0; r < kTogether; ++r) {
+      const int i = begin + r * Threads, p = i / kAcross, c = i % kAcross * V, h = top + p / TX, w = left + p % TX;
+      const bool real = i < kPieces && h < height && w < width && first + c < N;
+      row[r] = real ? (image * height + h) * width + w : -1, col[r] = first + c;
+      vt_load<V>(tile + (real ? p * Pitch + c : 0), x[r]);
+    }
+    if constexpr (kWhole) {
+      Tail::template finish_some<V>(a, row, col, x);
+    } else {
+#pragma unroll
+      for (int r = 0; r < kTogether; ++r)
+        if (row[r] >= 0) vt_finish<Tail>(a, row[r], col[r], N, x[r]);
+    }
+  }
+}
+
 // --- reductions
 __device__ __forceinline__ float vt_warp_sum(float x) {
 #pragma unroll
@@ -224,5 +251,20 @@ __device__ __forceinline__ float vt_gelu_inner(float x, float first) {
   p = fmaf(p, t, -4.637615085e-01f);
   p = fmaf(p, t, -1.149341345e+00f);
   p = fmaf(p, t, -1.000118613e+00f);
+  return fmaf(-t, vt_exp2(p), vt_max_exact(x, 0.0f));
+}
+// The same of degree 3, six instructions instead of eight: it errs by at most 8.5e-5 |x| and 2.0e-4, a third of half a
+// float16's unit of x. Rounding gelu(x) to float16 errs by some deviation; with this the deviation is 1.01 to 1.16 times
+// that for normal x of deviations 0.02 to 4, and the same to 1 % for bfloat16.
+__device__ __forceinline__ float vt_gelu_sum_first() {
+  float c;
+  asm volatile("mov.f32 %0, 0fBD00444A;" : "=f"(c));  // -3.131512403e-02
+  return c;
+}
+__device__ __forceinline__ float vt_gelu_sum(float x, float first) {
+  const float t = fabsf(x);
+  float p = fmaf(first, t, -4.792025800e-01f);
+  p = fmaf(p, t, -1.145410920e+00f);
+  p = fmaf(p, t, -1.000243440e+00f);
   return fmaf(-t, vt_exp2(p), vt_max_exact(x, 0.0f));
 }

@@ -26,20 +26,20 @@ template <class Cfg> struct Inverted {
   static constexpr int kStep = kWarps / kGroups, kTiles = HP / 16, kMine = (kTiles + kStep - 1) / kStep;
   static_assert(kWarps % kGroups == 0 && TP % (16 * MT) == 0 && kGroups % WK == 0 && kMine <= 16, "");
 
-  static __device__ __forceinline__ void load_first(const Args& a, int e0, u32 to) {
+  static __device__ __forceinline__ void load_first(const Args& a, int e0, u32 to, int thread) {
 #pragma unroll
     for (int first = 0; first < CP * (EC / 8); first += kThreads) {
-      const int i = first + threadIdx.x;
+      const int i = first + thread;
       if (CP * (EC / 8) % kThreads != 0 && i >= CP * (EC / 8)) break;
       const int k = i / (EC / 8), n = i % (EC / 8) * 8;
       const bool inside = k < Cfg::C && e0 + n < Cfg::EP;
       vt_copy16(to + k * kRowE + n * 2, a.in1 + (inside ? k * Cfg::EP + e0 + n : 0), inside ? 16 : 0);
     }
   }
-  static __device__ __forceinline__ void load_second(const Args& a, int e0, u32 to) {
+  static __device__ __forceinline__ void load_second(const Args& a, int e0, u32 to, int thread) {
 #pragma unroll
     for (int first = 0; first < EC * (OP / 8); first += kThreads) {
-      const int i = first + threadIdx.x;
+      const int i = first + thread;
       if (EC * (OP / 8) % kThreads != 0 && i >= EC * (OP / 8)) break;
       const int k = i / (OP / 8), n = i % (OP / 8) * 8;
       const bool inside = e0 + k < Cfg::E;
@@ -48,7 +48,7 @@ template <class Cfg> struct Inverted {
     const char* taps = reinterpret_cast<const char*>(a.in3) + e0 / 8 * Taps::kBytes;
 #pragma unroll
     for (int first = 0; first < kBytesD / 16; first += kThreads) {
-      const int i = first + threadIdx.x;
+      const int i = first + thread;
       if (kBytesD / 16 % kThreads != 0 && i >= kBytesD / 16) break;
       const bool inside = e0 + i * 16 / Taps::kBytes * 8 < Cfg::EP;
       vt_copy16(to + kBytesW2 + i * 16, inside ? taps + i * 16 : taps, inside ? 16 : 0);
@@ -57,7 +57,8 @@ template <class Cfg> struct Inverted {
 
   // Rows of x with the border to shared memory: L lanes a pixel, 8 channels a lane, several pixels on their way.
   static __device__ __forceinline__ void load_pixels(const Args& a, int image, int top, int left, char* to) {
-    constexpr int L = CP <= 16 ? 2 : CP <= 32 ? 4 : CP <= 64 ? 8 : 16, kPixels = kThreads / L, kAhead = 4;
+    constexpr int L = CP <= 16 ? 2 : CP <= 32 ? 4 : CP <= 64 ? 8 : 16, kPixels = kThreads / L, kRounds = (HP + kPixels - 1) / kPixels;
+    constexpr int kBatches = (kRounds + 3) / 4, kAhead = (kRounds + kBatches - 1) / kBatches;
     static_assert(CP <= 128, "");
     const int lane = threadIdx.x % L, col = lane * 8;
     for (int p0 = threadIdx.x / L; p0 < HP; p0 += kPixels * kAhead) {
@@ -164,6 +165,18 @@ template <class Cfg> struct Inverted {
         *reinterpret_cast<u32*>(to + (u * kStep * 16 + f / 2 * 8) * kRowE + f % 2 * 16) = bits[u][f];
   }
 
+  // The tail, on the block's results in shared memory.
+  static __device__ __forceinline__ void finish(const Args& a, const float* tile, int image, int oy, int ox) {
+    constexpr int V = Tail::V, kCols = (Cfg::O + V - 1) / V;
+    for (int i = threadIdx.x; i < TP * kCols; i += kThreads) {
+      const int p = i / kCols, c = i % kCols * V, y = oy + p / Cfg::TX, x = ox + p % Cfg::TX;
+      if (y >= Cfg::OH(a) || x >= Cfg::OW(a)) continue;
+      float v[V];
+      vt_load<V>(tile + p * kPitch + c, v);
+      vt_finish<Tail>(a, (image * Cfg::OH(a) + y) * Cfg::OW(a) + x, c, Cfg::O, v);
+    }
+  }
+
   static __device__ __forceinline__ void run(const Args& a) {
     extern __shared__ __align__(128) char memory[];
     char* const hidden = memory + kBytesX;
@@ -174,12 +187,12 @@ template <class Cfg> struct Inverted {
     const int ox = (int)blockIdx.x % across * Cfg::TX, oy = (int)blockIdx.x / across % down * Cfg::TY, image = (int)blockIdx.x / (across * down);
     const int top = oy * Cfg::S - Cfg::PT, left = ox * Cfg::S - Cfg::PL;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    load_first(a, 0, w1_at);
+    load_first(a, 0, w1_at, threadIdx.x);
     vt_commit();
 #pragma unroll
-    for (int c = 1; c < (kStream ? 2 : kChunks); ++c) load_first(a, c * EC, w1_at + c * kBytesW1);
+    for (int c = 1; c < (kStream ? 2 : kChunks); ++c) load_first(a, c * EC, w1_at + c * kBytesW1, threadIdx.x);
 #pragma unroll
-    for (int c = 0; c < (kStream ? 1 : kChunks); ++c) load_second(a, c * EC, w2_at + c * kSecond);
+    for (int c = 0; c < (kStream ? 1 : kChunks); ++c) load_second(a, c * EC, w2_at + c * kSecond, threadIdx.x);
     vt_commit();
     vt_wait();
     load_pixels(a, image, top, left, memory);
@@ -217,8 +230,8 @@ template <class Cfg> struct Inverted {
       if (kStream || chunk == 0) vt_wait_copies<0>();
       __syncthreads();
       if (kStream) {
-        if (chunk + 2 < kChunks) load_first(a, e0 + 2 * EC, w1_at + odd * kBytesW1);
-        if (chunk + 1 < kChunks) load_second(a, e0 + EC, w2_at + (odd ^ 1) * kSecond);
+        if (chunk + 2 < kChunks) load_first(a, e0 + 2 * EC, w1_at + odd * kBytesW1, threadIdx.x);
+        if (chunk + 1 < kChunks) load_second(a, e0 + EC, w2_at + (odd ^ 1) * kSecond, threadIdx.x);
         vt_commit();
       }
       if (chunk + 1 < kChunks) expand(a, e0 + EC, inside, x_at, w1_at + next * kBytesW1, hidden + (odd ^ 1) * kBytesH);
@@ -268,13 +281,6 @@ template <class Cfg> struct Inverted {
           }
     }
     __syncthreads();
-    constexpr int V = Tail::V, kCols = (Cfg::O + V - 1) / V;
-    for (int i = threadIdx.x; i < TP * kCols; i += kThreads) {
-      const int p = i / kCols, c = i % kCols * V, y = oy + p / Cfg::TX, x = ox + p % Cfg::TX;
-      if (y >= Cfg::OH(a) || x >= Cfg::OW(a)) continue;
-      float v[V];
-      vt_load<V>(tile + p * kPitch + c, v);
-      vt_finish<Tail>(a, (image * Cfg::OH(a) + y) * Cfg::OW(a) + x, c, Cfg::O, v);
-    }
+    finish(a, tile, image, oy, ox);
   }
 };

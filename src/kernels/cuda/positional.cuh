@@ -62,6 +62,19 @@ template <class Cfg> struct Positional {
     }
   }
 
+  // The tail, on the block's results in shared memory.
+  static __device__ __forceinline__ void finish(const Args& a, const float* tile, int image, int oy, int ox, int e0) {
+    constexpr int V = Tail::V, kCols = EC / V;
+#pragma unroll 2
+    for (int i = threadIdx.x; i < TP * kCols; i += kThreads) {
+      const int p = i / kCols, c = i % kCols * V, y = oy + p / Cfg::TX, x = ox + p % Cfg::TX;
+      if (y >= Cfg::H(a) || x >= Cfg::W(a) || e0 + c >= Cfg::E) continue;
+      float r[V];
+      vt_load<V>(tile + p * kPitch + c, r);
+      vt_finish<Tail>(a, (image * Cfg::H(a) + y) * Cfg::W(a) + x, e0 + c, Cfg::E, r);
+    }
+  }
+
   static __device__ __forceinline__ void run(const Args& a) {
     extern __shared__ __align__(128) char memory[];
     char *const v = memory + kBytesX, *const weights = v + kBytesV + kBytesM;
@@ -131,15 +144,7 @@ template <class Cfg> struct Positional {
         }
       }
       __syncthreads();
-      constexpr int V = Tail::V, kCols = EC / V;
-#pragma unroll 2
-      for (int i = threadIdx.x; i < TP * kCols; i += kThreads) {
-        const int p = i / kCols, c = i % kCols * V, y = oy + p / Cfg::TX, x = ox + p % Cfg::TX;
-        if (y >= Cfg::H(a) || x >= Cfg::W(a) || e0 + c >= Cfg::E) continue;
-        float r[V];
-        vt_load<V>(reinterpret_cast<const float*>(v) + p * kPitch + c, r);
-        vt_finish<Tail>(a, (image * Cfg::H(a) + y) * Cfg::W(a) + x, e0 + c, Cfg::E, r);
-      }
+      finish(a, reinterpret_cast<const float*>(v), image, oy, ox, e0);
     }
   }
 

@@ -59,6 +59,47 @@ template <class T, int KH, int KW, int HX, int RowBytes> struct Window {
   }
 };
 
+// The same for 3 x 3 windows of two tiles of 16 pixels, one a row of the image below the other: of the four rows that
+// they cover each is read once. Neighbours in a row are pairs that both tiles use; of the columns at the rows' ends rows
+// 0 and 1 are a pair, whose second half alone is the lower tile's first tap, and rows 2 and 3, whose first half alone
+// is the upper tile's last one.
+template <class T, int HX, int RowBytes> struct WindowPair {
+  typedef Window<T, 3, 3, HX, RowBytes> One;
+  One one;
+
+  __device__ __forceinline__ void load(const char* from) { one.load(from); }
+  // `base`: shared address of pixel lane % 16's first tap in the upper tile.
+  __device__ __forceinline__ void run(float (&acc)[2][2][4], const float (&bias)[2][4], u32 base) const {
+    const int upper = threadIdx.x % 32 / 16;
+    const u32 across = base + upper * RowBytes, down = base + upper * HX * RowBytes + 2 * RowBytes;
+#pragma unroll
+    for (int row = 0; row < 4; ++row)
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const u32(&taps)[One::kTaps] = one.diagonal[n];
+        u32 both[4];
+        vt_ldmatrix4(both, across + row * HX * RowBytes + n * 16);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int r = row - i;
+          if (r == 0) vt_mma_from<T>(acc[i][n], both, taps[0], taps[1], bias[n]);
+          else if (r > 0 && r < 3) vt_mma<T>(acc[i][n], both, taps[2 * r], taps[2 * r + 1]);
+        }
+      }
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const u32(&taps)[One::kTaps] = one.diagonal[n];
+      u32 both[4];
+      vt_ldmatrix4(both, down + n * 16);
+      vt_mma<T>(acc[0][n], both, taps[6], taps[7]);
+      vt_mma8<T>(acc[1][n], both[2], both[3], taps[6]);
+      vt_ldmatrix4(both, down + 2 * HX * RowBytes + n * 16);
+      vt_mma8<T>(acc[0][n], both[0], both[1], taps[8]);
+      vt_mma<T>(acc[1][n], both, taps[7], taps[8]);
+    }
+  }
+};
+
 // Biases of 16 channels from `first` on, as an mma's columns want them.
 template <typename B> __device__ __forceinline__ void vt_column_bias(const B* from, int first, int channels, float (&bias)[2][4]) {
 #pragma unroll

@@ -2,6 +2,7 @@
 // The fused inverted block on tensor cores, for 16-bit operands.
 #include <algorithm>
 
+#include "base/round.h"
 #include "kernels/cuda/mma_tiles.h"
 #include "kernels/inverted/bind.h"
 #include "kernels/inverted/family.h"
@@ -12,7 +13,6 @@ using cuda::SourceText;
 
 constexpr int64_t kMostChannels = 128, kMostTaps = 9, kMostStride = 2, kPad = 16, kResident = 4;
 int64_t extent(const Operand& operand, size_t axis) { return operand.dims[axis].constant(); }
-int64_t ceil_to(int64_t n, int64_t grain) { return (n + grain - 1) / grain * grain; }
 
 Refusal accepts(const Problem& problem, const GpuMachine&) {
   if (problem.inputs.size() < 6 || problem.outputs.empty())
@@ -49,9 +49,10 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 }
 
 /// ty x tx pixels of a block, mt 16-pixel tiles of a warp, wk warps that share them, ec hidden
-/// channels at a time.
+/// channels at a time; form 1: inverted_pair.cuh, 2: with the shorter gelu, 3: and half of the
+/// warps in the other order.
 struct Tile {
-  int64_t ty, tx, mt, wk, ec;
+  int64_t ty, tx, mt, wk, ec, form = 0;
   int64_t threads() const { return ty * tx * 2 / mt * wk; }
 };
 constexpr Tile kTiles[] = {{16, 16, 2, 1, 32}, {16, 16, 1, 1, 32}, {16, 32, 2, 1, 32},
@@ -61,29 +62,35 @@ constexpr Tile kTiles[] = {{16, 16, 2, 1, 32}, {16, 16, 1, 1, 32}, {16, 32, 2, 1
 
 int64_t border_pixels(const Problem& p, const Tile& t) {
   const int64_t s = p.integer("stride_h", 1);
-  return ceil_to(
+  return round_up(
       ((t.ty - 1) * s + extent(p.inputs[3], 2)) * ((t.tx - 1) * s + extent(p.inputs[3], 3)), 16);
 }
 int64_t shared_of(const Problem& p, const Tile& t) {
-  const int64_t c = ceil_to(extent(p.inputs[1], 0), 16), o = ceil_to(extent(p.inputs[5], 1), 16),
+  const int64_t c = round_up(extent(p.inputs[1], 0), 16), o = round_up(extent(p.inputs[5], 1), 16),
                 taps = extent(p.inputs[3], 2) * extent(p.inputs[3], 3);
   const int64_t pixels = border_pixels(p, t);
   const int64_t weights =
       c * (t.ec + 8) * 2 + t.ec * (o + 8) * 2 + cuda::window_elements(t.ec, taps) * 2;
-  const int64_t chunks = ceil_to(extent(p.inputs[1], 1), t.ec) / t.ec;
+  const int64_t chunks = round_up(extent(p.inputs[1], 1), t.ec) / t.ec;
+  const int64_t biases = t.form ? 2 * chunks * t.ec * 4 : 0;
   return std::max(pixels * (c + 8) * 2 + 2 * pixels * (t.ec + 8) * 2 +
-                      (chunks <= kResident ? chunks : 2) * weights,
+                      (chunks <= kResident ? chunks : 2) * weights + biases,
                   t.ty * t.tx * (o + 4) * 4);
 }
 /// Whether the kernel is written for the tile: groups of channels spread over warps, a bit for each
 /// of a lane's border pixels, accumulators in registers.
 bool usable(const Problem& p, const Tile& t, const GpuMachine& machine) {
   const int64_t warps = t.threads() / 32, groups = t.ec / 16,
-                o = ceil_to(extent(p.inputs[5], 1), 16);
+                o = round_up(extent(p.inputs[5], 1), 16);
   constexpr int64_t kMostTiles = 16, kMostColumns = 128;
+  // The pair form reads biases before its predecessor ends.
+  const bool biases = p.inputs[2].constant && p.inputs[4].constant;
+  const bool three =
+      extent(p.inputs[3], 2) == 3 && extent(p.inputs[3], 3) == 3 && p.integer("stride_h", 1) == 1;
+  if (t.form != 0 && (!biases || !three || t.mt > 2 || (t.mt == 2 && t.tx % 16 != 0))) return false;
   return warps % groups == 0 && groups % t.wk == 0 && t.threads() <= 512 &&
          t.mt * o <= kMostColumns &&
-         ceil_to(border_pixels(p, t) / 16, warps / groups) / (warps / groups) <= kMostTiles &&
+         round_up(border_pixels(p, t) / 16, warps / groups) / (warps / groups) <= kMostTiles &&
          shared_of(p, t) <= machine.shared_bytes;
 }
 int64_t resident(const Problem& p, const Tile& t, const GpuMachine& machine) {
@@ -97,10 +104,10 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   std::vector<std::pair<double, Tile>> found;
   for (const Tile& t : kTiles) {
     if (!usable(p, t, machine)) continue;
-    const int64_t blocks = out[0] * ((out[1] + t.ty - 1) / t.ty) * ((out[2] + t.tx - 1) / t.tx);
-    const int64_t per_sm = (blocks + machine.multiprocessors - 1) / machine.multiprocessors;
-    // Fitted to 59 timings on an H200, to 5 %: pixels of the border count, few warps leave a
-    // multiprocessor idle, and so do few blocks at their barriers.
+    const int64_t blocks = out[0] * ceil_div(out[1], t.ty) * ceil_div(out[2], t.tx);
+    const int64_t per_sm = ceil_div(blocks, machine.multiprocessors);
+    // Fitted to 59 timings of form 0 on an H200, to 5 %: pixels of the border count, few warps
+    // leave a multiprocessor idle, and so do few blocks at their barriers.
     const auto together = static_cast<double>(std::min(per_sm, resident(p, t, machine)));
     const double warps = together * static_cast<double>(t.threads()) / 32;
     found.emplace_back(static_cast<double>(per_sm) *
@@ -112,8 +119,18 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   std::stable_sort(found.begin(), found.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
-  for (const auto& [cost, t] : found)
-    list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"mt", t.mt}, {"wk", t.wk}, {"ec", t.ec}});
+  // Form 0 takes any window; where the others can be, it was slower at every tile on an H200.
+  for (const int64_t form : {2, 3, 0})
+    for (auto& [cost, t] : found) {
+      t.form = form;
+      if (usable(p, t, machine))
+        list.push_back({{"ty", t.ty},
+                        {"tx", t.tx},
+                        {"mt", t.mt},
+                        {"wk", t.wk},
+                        {"ec", t.ec},
+                        {"form", t.form}});
+    }
   if (list.empty()) list.push_back({{"ty", 4}, {"tx", 8}, {"mt", 1}, {"wk", 1}, {"ec", 32}});
   return list;
 }
@@ -122,7 +139,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   Tile t{8, 16, 1, 1, 32};
   for (const auto& [key, value] :
        {std::pair{"ty", &t.ty}, std::pair{"tx", &t.tx}, std::pair{"mt", &t.mt},
-        std::pair{"wk", &t.wk}, std::pair{"ec", &t.ec}})
+        std::pair{"wk", &t.wk}, std::pair{"ec", &t.ec}, std::pair{"form", &t.form}})
     if (const auto found = tactic.find(key); found != tactic.end()) *value = found->second;
   const Operand &x = problem.inputs[0], &dw = problem.inputs[3];
   const Operand& out = problem.outputs[0];
@@ -132,20 +149,26 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   text.tail(cuda::tail_width(problem));
   text.include("window.cuh");
   text.add(std::string(cuda::device_header("inverted.cuh")));
+  if (t.form != 0) text.add(std::string(cuda::device_header("inverted_pair.cuh")));
   const auto n = [&](const Expr& expr) { return text.number(expr); };
   std::string config = fmt::format(
       "struct Cfg {{\n  typedef {} T;\n  static constexpr int C = {}, E = {}, O = {}, EP = {}, TY "
       "= {}, TX = {}, MT = {}, WK = {}, EC = {}, RESIDENT = {}, S = {}, KH = {}, KW = {}, PT = {}, "
       "PL = {}, VX = "
-      "{};\n"
-      "  static constexpr bool NORM = {}, WHOLE = {};\n  static __device__ __forceinline__ float "
+      "{}, SHARED = {};\n"
+      "  static constexpr bool NORM = {}, WHOLE = {}, ALTERNATE = {};\n  static __device__ "
+      "__forceinline__ float "
       "eps() {{ "
       "return {}; }}\n",
-      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, ceil_to(e, kPad), t.ty, t.tx, t.mt,
-      t.wk, t.ec, kResident, problem.integer("stride_h", 1), extent(dw, 2), extent(dw, 3),
+      cuda::c_type(x.dtype), extent(problem.inputs[1], 0), e, o, round_up(e, kPad), t.ty, t.tx,
+      t.mt, t.wk, t.ec, kResident, problem.integer("stride_h", 1), extent(dw, 2), extent(dw, 3),
       problem.integer("pad_top", 0), problem.integer("pad_left", 0),
-      cuda::vector_width(problem, false, 0), problem.integer("normalize", 0) ? "true" : "false",
-      cuda::whole_rows(problem, false, 0, 8), cuda::literal(problem.number("eps", 1e-5)));
+      cuda::vector_width(problem, false, 0), shared_of(problem, t),
+      problem.integer("normalize", 0) ? "true" : "false", cuda::whole_rows(problem, false, 0, 8),
+      t.form == 3, cuda::literal(problem.number("eps", 1e-5)));
+  if (t.form != 0)
+    config += fmt::format("  static __device__ __forceinline__ float gelu() {{ return {}(); }}\n",
+                          t.form > 1 ? "vt_gelu_sum_first" : "vt_gelu_first");
   for (const auto& [name, key, imm] :
        {std::tuple{"first", "activation1", "imm1"}, std::tuple{"second", "activation2", "imm2"}}) {
     const Pointwise op = inverted_activation(problem, key);
@@ -155,7 +178,8 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
     config += fmt::format(
         "  static __device__ __forceinline__ float {}(float r0, float gelu) {{\n{}  }}\n", name,
         op == Pointwise::gelu
-            ? "    return vt_gelu_inner(r0, gelu);\n"
+            ? fmt::format("    return {}(r0, gelu);\n",
+                          t.form > 1 ? "vt_gelu_sum" : "vt_gelu_inner")
             : fmt::format("{}    return r{};\n", cuda::program_text(program, "r", true),
                           program.code.size()));
   }
@@ -170,7 +194,8 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
       n(x.strides[0]), n(x.strides[1]), n(x.strides[2]));
   text.add(config);
   const int threads = static_cast<int>(t.threads());
-  text.entry("inverted", threads, "  Inverted<Cfg>::run(a);\n",
+  text.entry("inverted", threads,
+             t.form != 0 ? "  InvertedPair<Cfg>::run(a);\n" : "  Inverted<Cfg>::run(a);\n",
              static_cast<int>(resident(problem, t, machine)));
   return text.finish(
       {{.entry = "inverted",

@@ -47,8 +47,9 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
   return {};
 }
 
+/// form 1: positional_pair.cuh with the shorter gelu.
 struct Tile {
-  int64_t ty, tx, warps;
+  int64_t ty, tx, warps, form = 0;
 };
 constexpr Tile kTiles[] = {{8, 16, 8}, {16, 16, 8}, {16, 16, 16}, {8, 32, 16},
                            {8, 32, 8}, {8, 16, 4},  {8, 16, 16},  {8, 8, 8}};
@@ -92,15 +93,17 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
   for (const auto& [cost, t] : found)
-    list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"warps", t.warps}});
+    for (const int64_t form : {1, 0})
+      if (form == 0 || (t.tx % 16 == 0 && t.ty % 2 == 0))
+        list.push_back({{"ty", t.ty}, {"tx", t.tx}, {"warps", t.warps}, {"form", form}});
   if (list.empty()) list.push_back({{"ty", 4}, {"tx", 8}, {"warps", 4}});
   return list;
 }
 
 GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine& machine) {
   Tile t{8, 16, 8};
-  for (const auto& [key, value] :
-       {std::pair{"ty", &t.ty}, std::pair{"tx", &t.tx}, std::pair{"warps", &t.warps}})
+  for (const auto& [key, value] : {std::pair{"ty", &t.ty}, std::pair{"tx", &t.tx},
+                                   std::pair{"warps", &t.warps}, std::pair{"form", &t.form}})
     if (const auto found = tactic.find(key); found != tactic.end()) *value = found->second;
   const Operand &x = problem.inputs[0], &m = problem.inputs[6], &out = problem.outputs[0];
   const int64_t e = extent(problem.inputs[1], 1);
@@ -109,6 +112,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   text.include("window.cuh");
   text.tail(cuda::tail_width(problem));
   text.add(std::string(cuda::device_header("positional.cuh")));
+  if (t.form != 0) text.add(std::string(cuda::device_header("positional_pair.cuh")));
   const auto n = [&](const Expr& expr) { return text.number(expr); };
   std::string config = fmt::format(
       "struct Cfg {{\n  typedef {} T;\n  static constexpr int C = {}, E = {}, EP = {}, TY = {}, TX "
@@ -120,10 +124,12 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
   PointwiseProgram program;
   if (op != Pointwise::constant)
     program.code = {{op, 0, 0, static_cast<float>(problem.number("imm", 1))}};
+  if (t.form != 0)
+    config += "  static __device__ __forceinline__ float gelu() { return vt_gelu_sum_first(); }\n";
   config += fmt::format(
       "  static __device__ __forceinline__ float activate(float r0, float gelu) {{\n{}  }}\n",
       op == Pointwise::gelu
-          ? "    return vt_gelu_inner(r0, gelu);\n"
+          ? fmt::format("    return {}(r0, gelu);\n", t.form != 0 ? "vt_gelu_sum" : "vt_gelu_inner")
           : fmt::format("{}    return r{};\n", cuda::program_text(program, "r", true),
                         program.code.size()));
   config += fmt::format(
@@ -137,7 +143,8 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
       n(m.strides[0]), n(m.strides[1]));
   text.add(config);
   const int threads = static_cast<int>(t.warps * 32);
-  text.entry("positional", threads, "  Positional<Cfg>::run(a);\n",
+  text.entry("positional", threads,
+             t.form != 0 ? "  PositionalPair<Cfg>::run(a);\n" : "  Positional<Cfg>::run(a);\n",
              static_cast<int>(resident(problem, t, machine)));
   return text.finish(
       {{.entry = "positional",
