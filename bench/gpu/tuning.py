@@ -42,7 +42,9 @@ def tuning(runner, flags, names, budget, processors, verify):
                 prefix=["taskset", "-c", f"0-{processors - 1}"] if processors < os.cpu_count() else [],
             )
             row[f"{kind}_build_s"] = round(took, 1)
-            row[f"{kind}_account"] = [line for line in text.splitlines() if re.search("tuned|timed|timing|off:", line)]
+            row[f"{kind}_account"] = [
+                line for line in text.splitlines() if re.search("tuned|timed|timing|in the plan|off:", line)
+            ]
             if status:
                 row["error"] = f"{kind}: exit {status}: {text[-1500:]}"
                 break

@@ -107,6 +107,11 @@ void steps_json(const Block& block, const Plan& plan, const InspectOptions& opti
                                 {"tactic", to_string(c.tactic)},
                                 {"when", when_text(c.when)},
                                 {"microseconds", c.microseconds}});
+      for (size_t i = 0; i < step.choices.size(); ++i) {
+        const KernelChoice& c = step.choices[i];
+        if (c.full_edge) s["kernels"][i]["edge"] = "full";
+        if (c.division == Division::shared) s["kernels"][i]["memory"] = "shared";
+      }
       for (size_t i = 0; i < step.choices.size(); ++i)
         for (const GpuLaunch& launch : step.choices[i].launches)
           if (launch.library)
@@ -238,6 +243,8 @@ std::string plan_text(const Json& j, const InspectOptions& options) {
         if (k.contains("library")) out += fmt::format(" ({})", k["library"].get<std::string>());
         if (k.contains("microseconds") && k["microseconds"].get<double>() > 0)
           out += fmt::format(" {:.1f} us", k["microseconds"].get<double>());
+        if (k.contains("edge")) out += ", full edge";
+        if (k.contains("memory")) out += ", most memory shared";
         if (k.contains("when") && !k["when"].get<std::string>().empty())
           out += fmt::format(" ({})", printable(k["when"].get<std::string>()));
       }

@@ -21,10 +21,6 @@ double widest(const Bindings& a, const Bindings& b) {
   return out;
 }
 
-bool same(const KernelChoice& a, const KernelChoice& b) {
-  return a.kernel == b.kernel && a.tactic == b.tactic;
-}
-
 // Adds the points strictly between a and b.
 void between(const Bindings& a, const Bindings& b, std::vector<TunedPoint>& out) {
   if (widest(a, b) <= kWidestGap) return;
@@ -67,6 +63,24 @@ void add_line(const Bindings& min, const Bindings& opt, const Bindings& max, siz
 }
 
 }  // namespace
+
+bool same(const KernelChoice& a, const KernelChoice& b) {
+  return a.kernel == b.kernel && a.tactic == b.tactic && a.full_edge == b.full_edge &&
+         a.division == b.division;
+}
+
+int choice_at(const Step& step, const Bindings& at) {
+  for (size_t i = 0; i < step.choices.size(); ++i) {
+    const Ranges& when = step.choices[i].when;
+    if (std::all_of(when.begin(), when.end(), [&](const auto& entry) {
+          const auto value = at.find(entry.first);
+          return value != at.end() && entry.second.low <= value->second &&
+                 value->second <= entry.second.high;
+        }))
+      return static_cast<int>(i);
+  }
+  return -1;
+}
 
 std::vector<TunedPoint> tuned_points(const Plan& plan) {
   size_t sets = 0;

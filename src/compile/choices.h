@@ -21,6 +21,11 @@ struct TunedPoint {
 /// their geometric midpoints. A plan without ranges has the one point opt.
 std::vector<TunedPoint> tuned_points(const Plan& plan);
 
+/// Whether two choices run the same code the same way, wherever they hold.
+bool same(const KernelChoice& a, const KernelChoice& b);
+/// The choice that a binding at these extents takes; -1: none.
+int choice_at(const Step& step, const Bindings& at);
+
 /// The symbols that the extents and strides of a problem's operands depend on.
 std::set<std::string> symbols_of(const Problem& problem);
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "compile/account.h"
 #include "compile/gpu_plan.h"
+#include "compile/gpu_plan_stand.h"
 #include "compile/host_account.h"
 #include "compile/joint_code.h"
 #include "compile/packed_weights.h"
@@ -180,7 +181,8 @@ class Build {
     return std::move(built.plan);
   }
 
-  // Kernels, then forms and axis orders, by time on the device.
+  // Kernels, then forms and axis orders, or on a GPU what the whole plan says, by time on the
+  // device.
   template <typename Make>
   Built tuned(TuningDevice& device, const ir::Graph& fused, Built built, const Make& make,
               std::vector<std::string>& account) {
@@ -196,7 +198,14 @@ class Build {
     tune(built.plan, device, {.budget_seconds = options_.budget_seconds, .progress = progress},
          cache_, account);
     cache_.save();
-    if (gpu_) return built;  // forms are not yet compared on a GPU
+    if (gpu_) {  // forms are not compared: see docs/tuning.md
+      tell("whole plan", kTuningDone);
+      GpuPlanStand stand(*gpu_, kernels_, *compiler_);
+      judge_in_plan(built.plan, device, stand, {.budget_seconds = left(), .progress = {}}, cache_,
+                    account);
+      cache_.save();
+      return built;
+    }
     tell("other forms", kTuningDone);
     built = search(fused.clone(), std::move(built),
                    {.disabled_passes = options_.disabled_passes,

@@ -152,7 +152,7 @@ void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& ke
 }
 
 void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
-                  CodeCompiler& compiler) {
+                  CodeCompiler& compiler, std::vector<Bindings> points) {
   std::vector<std::string> sources;
   std::map<std::string, int> known;
   const auto module_of = [&](std::string source) {
@@ -170,7 +170,7 @@ void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
       choice.counters = std::move(code.counters);
     }
   });
-  add_joint_code(plan, target, kernels, module_of);
+  add_joint_code(plan, target, kernels, module_of, std::move(points));
   compiler.only(sources);
   plan.modules.clear();
   for (const std::string& source : sources) plan.modules.push_back(compiler.get(source));

@@ -47,8 +47,8 @@ std::optional<TimedCandidate> heuristic_choice(const BoundProblem& bound, const 
 void choose_gpu_kernels(Plan& plan, const GpuTarget& target, const KernelSet& kernels);
 /// A line on the libraries that the plan calls, or why it calls none.
 std::string account_of_libraries(const Plan& plan, const GpuTarget& target);
-/// Generates and compiles the code of all choices.
+/// Generates and compiles the code of all choices, and of joint launches (see add_joint_code).
 void add_gpu_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
-                  CodeCompiler& compiler);
+                  CodeCompiler& compiler, std::vector<Bindings> points = {});
 
 }  // namespace vitrail

@@ -2,8 +2,10 @@
 #include "compile/gpu_stand.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
+#include "compare/difference.h"
 #include "plan/validate.h"
 
 namespace vitrail {
@@ -97,6 +99,17 @@ class StandMaker {
 }  // namespace
 
 Plan stand_plan(const StandRequest& request) { return StandMaker(request).run(); }
+
+Tensor varied(DType dtype, const Dims& dims) {
+  constexpr int64_t kPattern = 4099;
+  const Tensor pattern = is_float(dtype) ? random_tensor(dtype, {kPattern}, 1, -1, 1)
+                                         : random_tensor(dtype, {kPattern}, 1, 0, 2);
+  Tensor out(dtype, dims);
+  auto* to = static_cast<std::byte*>(out.mutable_raw());
+  for (size_t at = 0; at < out.bytes(); at += pattern.bytes())
+    std::memcpy(to + at, pattern.raw(), std::min(pattern.bytes(), out.bytes() - at));
+  return out;
+}
 
 int stand_launches(double microseconds) {
   constexpr double kEnough = 120;

@@ -27,6 +27,10 @@ struct StandRequest {
 /// quarter of the range that kernels can address.
 Plan stand_plan(const StandRequest& request);
 
+/// Numbers uniform in [-1, 1], zeros and ones in other types, and so that large tensors cost no
+/// more than a copy: a chip that multiplies zeros runs faster than it ever will.
+Tensor varied(DType dtype, const Dims& dims);
+
 /// How often to launch: long enough to be timed, of a kernel estimated at `microseconds`.
 int stand_launches(double microseconds);
 

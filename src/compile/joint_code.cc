@@ -12,20 +12,6 @@
 namespace vitrail {
 namespace {
 
-// The choice that a binding at these extents takes; -1: none.
-int choice_at(const Step& step, const Bindings& at) {
-  for (size_t i = 0; i < step.choices.size(); ++i) {
-    const Ranges& when = step.choices[i].when;
-    if (std::all_of(when.begin(), when.end(), [&](const auto& entry) {
-          const auto value = at.find(entry.first);
-          return value != at.end() && entry.second.low <= value->second &&
-                 value->second <= entry.second.high;
-        }))
-      return static_cast<int>(i);
-  }
-  return -1;
-}
-
 class Joiner {
  public:
   Joiner(const GpuTarget& target, const KernelSet& kernels) : target_(target), kernels_(kernels) {}
@@ -66,8 +52,10 @@ class Joiner {
 }  // namespace
 
 void add_joint_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
-                    const std::function<int(std::string source)>& module_of) {
-  const std::vector<TunedPoint> points = tuned_points(plan);
+                    const std::function<int(std::string source)>& module_of,
+                    std::vector<Bindings> points) {
+  if (points.empty())
+    for (TunedPoint& point : tuned_points(plan)) points.push_back(std::move(point.at));
   const Bindings opt = symbols_at(plan, &PlanSymbol::opt);
   const Joiner joiner(target, kernels);
   // Steps inside branches and loops stand alone.
@@ -77,15 +65,17 @@ void add_joint_code(Plan& plan, const GpuTarget& target, const KernelSet& kernel
     if (head.together < 2 || kernels.off.contains(kJointKernel)) continue;
     const std::span<const Step> steps(&head, static_cast<size_t>(head.together));
     std::set<std::vector<int>> met;
-    for (const TunedPoint& point : points) {
-      Bindings at = point.at;
+    for (Bindings at : points) {
       for (const auto& [name, value] : opt) at.emplace(name, value);
       std::vector<int> choices;
       for (const Step& step : steps) choices.push_back(choice_at(step, at));
       if (std::count(choices.begin(), choices.end(), -1) || !met.insert(choices).second) continue;
       std::optional<GpuCode> code = joiner.join(steps, choices);
       if (!code) continue;
+      const KernelChoice& first = head.choices[static_cast<size_t>(choices[0])];
       KernelChoice joint{.when = {}, .kernel = kJointKernel, .tactic = {}};
+      joint.full_edge = first.full_edge;
+      joint.division = first.division;
       joint.module = module_of(std::move(code->source));
       joint.launches = std::move(code->launches);
       head.joints.push_back({std::move(choices), std::move(joint)});

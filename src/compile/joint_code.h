@@ -10,9 +10,11 @@ namespace vitrail {
 constexpr const char* kJointKernel = "joint";
 
 /// Generates joint launches (kernels/cuda/joint.h) for the steps that stand together, one for each
-/// combination of choices that a point of the plan's ranges meets. Steps whose kernels do not go
-/// together keep their own launches. `module_of`: the index of a source among the plan's modules.
+/// combination of choices that a point meets: `points`, or those of the plan's ranges. It follows
+/// what stands ahead of it as its first step would. Steps whose kernels do not go together keep
+/// their own launches. `module_of`: the index of a source among the plan's modules.
 void add_joint_code(Plan& plan, const GpuTarget& target, const KernelSet& kernels,
-                    const std::function<int(std::string source)>& module_of);
+                    const std::function<int(std::string source)>& module_of,
+                    std::vector<Bindings> points = {});
 
 }  // namespace vitrail

@@ -13,7 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLeastGain = 0.02;
 constexpr size_t kFinalists = 2;
 // Rounds of the final: at least and at most, and how long it goes on beyond the least, in seconds.
 constexpr int kLeastRounds = 7, kMostRounds = 21;
@@ -230,9 +229,9 @@ class Tuner {
 
 double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
-Verdict decide(const std::vector<std::vector<double>>& rounds) {
+Verdict decide(const std::vector<std::vector<double>>& rounds, double least_gain) {
   Verdict out;
-  double best = kLeastGain, almost = kLeastGain;
+  double best = least_gain, almost = least_gain;
   for (size_t c = 1; c < rounds.size(); ++c) {
     std::vector<double> ratios;
     for (size_t r = 0; r < rounds[c].size(); ++r) ratios.push_back(rounds[c][r] / rounds[0][r]);

@@ -11,13 +11,13 @@ namespace vitrail {
 
 /// What rounds of times say: `rounds[c][r]` is candidate c in round r, candidate 0 the heuristic
 /// one. Another wins only when the median of its ratios to candidate 0, taken round by round, lies
-/// below 1 by more than the ratios' spread (between their quartiles) and by 2 %.
+/// below 1 by more than the ratios' spread (between their quartiles) and by `least_gain`.
 struct Verdict {
   size_t winner = 0;
   size_t runner_up = 0;  ///< faster by the medians but not by more than the spread; 0: none
   double gain = 0, spread = 0;
 };
-Verdict decide(const std::vector<std::vector<double>>& rounds);
+Verdict decide(const std::vector<std::vector<double>>& rounds, double least_gain = 0.02);
 
 /// A problem at fixed extents as a step of the plan meets it.
 struct TuningJob {

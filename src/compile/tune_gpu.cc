@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
 #include "backends/cuda/driver.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "compare/difference.h"
 #include "compile/gpu_stand.h"
 #include "compile/jobs.h"
 #include "compile/nvrtc.h"
@@ -28,19 +26,6 @@ double varying_bytes(const BoundProblem& bound) {
     if (o.constant)
       bytes -= static_cast<double>(element_count(o.dims)) * static_cast<double>(size_of(o.dtype));
   return bytes;
-}
-
-// Uniform in [-1, 1], and so that large tensors cost no more than a copy: a chip that multiplies
-// zeros runs faster than it ever will.
-Tensor content(DType dtype, const Dims& dims) {
-  constexpr int64_t kPattern = 4099;
-  const Tensor pattern = is_float(dtype) ? random_tensor(dtype, {kPattern}, 1, -1, 1)
-                                         : random_tensor(dtype, {kPattern}, 1, 0, 2);
-  Tensor out(dtype, dims);
-  auto* to = static_cast<std::byte*>(out.mutable_raw());
-  for (size_t at = 0; at < out.bytes(); at += pattern.bytes())
-    std::memcpy(to + at, pattern.raw(), std::min(pattern.bytes(), out.bytes() - at));
-  return out;
 }
 
 }  // namespace
@@ -194,7 +179,7 @@ void GpuTuning::fill_operands(const TuningJob& job) {
           executor_->plan().buffers[executor_->plan().values[step.inputs[i]].buffer].kind ==
               PlanBuffer::Kind::arena)
         executor_->write_value(step.inputs[i],
-                               content(job.bound.inputs[i].dtype, job.bound.inputs[i].dims));
+                               varied(job.bound.inputs[i].dtype, job.bound.inputs[i].dims));
   };
   hooks.select = [](int index, const Step&) { return index == 0; };
   executor_->run(hooks);

@@ -206,6 +206,8 @@ class Decoder {
     if (c->workspace_bytes() >= 0)
       out.workspace_bytes = expr(static_cast<uint32_t>(c->workspace_bytes()));
     if (c->counters() >= 0) out.counters = expr(static_cast<uint32_t>(c->counters()));
+    out.full_edge = c->full_edge();
+    out.division = to_enum<Division>(c->division(), kDivisionCount, "division of memory");
     return out;
   }
   AttrValue attr(const fb::Attr* a) {

@@ -151,6 +151,8 @@ class Encoder {
       out->workspace_bytes = static_cast<int32_t>(expr(c.workspace_bytes));
       out->counters = static_cast<int32_t>(expr(c.counters));
     }
+    out->full_edge = c.full_edge;
+    out->division = static_cast<uint8_t>(c.division);
     return out;
   }
   std::unique_ptr<fb::AttrT> attr(const std::string& name, const AttrValue& value) {

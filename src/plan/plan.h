@@ -47,6 +47,11 @@ struct PlanValue {
   Shape strides;  ///< elements
 };
 
+/// How a multiprocessor's memory is divided for a launch between shared memory and first-level
+/// cache. by_size: as large as possible for small launches, for others as the driver thinks.
+enum class Division : uint8_t { by_size, shared };
+constexpr int kDivisionCount = 2;
+
 /// The kernel a step runs when every symbol lies in its interval of `when` (symbols not named:
 /// any value). Choices are tried in order; none fits: the first accepted kernel by heuristic. They
 /// hold where they were timed: see Plan::tuned_isa and tuned_threads.
@@ -60,6 +65,8 @@ struct KernelChoice {
   std::vector<GpuLaunch> launches;  ///< in order, one after the other
   Expr workspace_bytes = 0;
   Expr counters = 0;
+  bool full_edge = false;  ///< its launches wait for the end of what is ahead of them
+  Division division = Division::by_size;
 };
 
 /// One launch for several steps, where each runs its choice of this index.

@@ -257,6 +257,8 @@ Plan joint_plan() {
   joint.code.module = 0;
   joint.code.launches.push_back(
       {.entry = "joint", .grid = {2 * Expr::symbol("N"), 1, 1}, .threads = 64});
+  joint.code.full_edge = true;
+  block[0].choices[1].division = Division::shared;
   block[0].joints = {joint};
   return p;
 }
@@ -270,6 +272,18 @@ TEST_F(PlanFileTest, JointLaunchesComeBack) {
   ASSERT_EQ(head.joints.size(), 1u);
   EXPECT_EQ(head.joints[0].choices, (std::vector<int>{0, 2}));
   EXPECT_EQ(head.joints[0].code.launches, plan.steps[1].blocks[0][0].joints[0].code.launches);
+  EXPECT_TRUE(head.joints[0].code.full_edge);
+  EXPECT_EQ(head.joints[0].code.division, Division::by_size);
+  EXPECT_FALSE(head.choices[1].full_edge);
+  EXPECT_EQ(head.choices[1].division, Division::shared);
+}
+
+TEST_F(PlanFileTest, DivisionsOfMemoryAreThoseThatAreKnown) {
+  Plan plan = joint_plan();
+  plan.steps[1].blocks[0][0].choices[1].division = static_cast<Division>(kDivisionCount);
+  save_plan(path_, plan);
+  EXPECT_THAT(refusal(), HasSubstr("unknown division of memory 2"));
+  EXPECT_EQ(code_, Code::bad_input);
 }
 
 TEST(Validate, BrokenJointLaunchesAreRefused) {
@@ -292,6 +306,8 @@ TEST(Validate, BrokenJointLaunchesAreRefused) {
   refused("choice 9 of 3", [](Block& b) { b[0].joints[0].choices[1] = 9; });
   refused("a joint launch of 1 steps for 2", [](Block& b) { b[0].joints[0].choices = {0}; });
   refused("module 5 of 1", [](Block& b) { b[0].joints[0].code.module = 5; });
+  refused("says how to launch", [](Block& b) { b[0].choices[0].full_edge = true; });
+  refused("says how to launch", [](Block& b) { b[0].choices[0].division = Division::shared; });
 }
 
 // Each edit breaks one rule; what is written would come from a bug of ours, what is read from

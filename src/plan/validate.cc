@@ -230,7 +230,11 @@ class Checker {
                                  [](const GpuLaunch& l) { return !l.library; });
     require((c.module >= 0) == own, Code::bad_input, "kernel '{}' has {} launches and module {}",
             printable(c.kernel), c.launches.size(), c.module);
-    if (c.launches.empty()) return;
+    if (c.launches.empty()) {
+      require(!c.full_edge && c.division == Division::by_size, Code::bad_input,
+              "kernel '{}' says how to launch what it has not", printable(c.kernel));
+      return;
+    }
     if (own) index(c.module, plan_.modules.size(), "module");
     known(c.workspace_bytes), known(c.counters);
     require(c.launches.size() <= kMaxLaunches, Code::bad_input, "kernel '{}' has {} launches",

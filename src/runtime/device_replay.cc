@@ -7,7 +7,7 @@
 
 namespace vitrail {
 
-double Executor::time_replay(size_t evict_bytes) {
+double Executor::time_replay(size_t evict_bytes, int replays) {
   const std::vector<int>& root = program_.root();
   require(device_ != nullptr && current_ != nullptr && !running_ &&
               std::all_of(root.begin(), root.end(), [&](int index) { return in_segment(index); }),
@@ -16,9 +16,9 @@ double Executor::time_replay(size_t evict_bytes) {
   replay();  // recorded here at the latest; the device is busy until the host has said what follows
   if (evict_bytes > 0) device_->evict(evict_bytes);
   device_->mark(0);
-  replay();
+  for (int i = 0; i < replays; ++i) replay();
   device_->mark(1);
-  return device_->microseconds();
+  return device_->microseconds() / replays;
 }
 
 }  // namespace vitrail

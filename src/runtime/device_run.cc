@@ -243,7 +243,8 @@ void DeviceRun::launch(const BoundStep& step, const KernelChoice& choice,
                     .shared_bytes = static_cast<unsigned>(launch.shared_bytes),
                     .cluster = static_cast<unsigned>(launch.cluster),
                     .parameters = parameters_,
-                    .overlap = overlap && !after_call_ && machine().sm >= 90});
+                    .overlap = overlap && !choice.full_edge && !after_call_ && machine().sm >= 90,
+                    .most_shared = choice.division == Division::shared});
     overlap = true;
     after_call_ = false;
   }

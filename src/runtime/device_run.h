@@ -71,7 +71,8 @@ class DeviceRun {
   /// which forbids what libraries do when they start.
   void prepare(const BoundStep& step, const KernelChoice& choice);
   /// One prepared step's launches. `addresses`: of its inputs, then its outputs. `overlap`: the
-  /// first may start before what is ahead of it in the stream, a launch, has ended.
+  /// first may start before what is ahead of it in the stream, a launch, has ended, unless the
+  /// choice says otherwise of all its launches.
   void launch(const BoundStep& step, const KernelChoice& choice,
               const std::vector<std::byte*>& addresses, bool overlap);
   /// Runs `body`, which only launches, through a graph recorded the first time; before that,

@@ -134,8 +134,8 @@ class Executor {
   const GpuMachine* gpu() const;
   /// For the tuner: microseconds on the device of one replay at the binding in use, straight after
   /// another, so that nothing waits for the host. Between them `evict_bytes` of memory are written,
-  /// which drives everything else out of the device's cache.
-  double time_replay(size_t evict_bytes);
+  /// which drives everything else out of the device's cache. The mean over `replays` in a row.
+  double time_replay(size_t evict_bytes, int replays = 1);
   bool on_device() const { return device_ != nullptr; }
   bool under_way() const { return under_way_; }
   /// Name of the kernel and its tactic for a launch in the binding in use; null: not bound yet.

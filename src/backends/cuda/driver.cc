@@ -351,10 +351,10 @@ void Stream::launch(const KernelLaunch& l) {
   }
   // A multiprocessor that divides its memory otherwise than for the launch before waits until it is
   // empty. Small launches, which overlap and hardly read anything twice, keep to one division;
-  // large ones live on the cache.
+  // large ones live on the cache, unless timing said otherwise.
   const auto multiprocessors = static_cast<unsigned>(device_->machine().multiprocessors);
-  if (device_->driver_version() >= kCarveoutVersion &&
-      uint64_t{l.grid[0]} * l.grid[1] * l.grid[2] <= kSmallLaunch * multiprocessors) {
+  const bool small = uint64_t{l.grid[0]} * l.grid[1] * l.grid[2] <= kSmallLaunch * multiprocessors;
+  if (device_->driver_version() >= kCarveoutVersion && (small || l.most_shared)) {
     LaunchAttribute& a = attributes[config.attribute_count++];
     a.id = kSharedCarveout;
     a.value.shared_carveout = 100;

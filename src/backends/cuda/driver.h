@@ -142,6 +142,8 @@ struct KernelLaunch {
   unsigned cluster = 1;
   std::span<const uint64_t> parameters;
   bool overlap = false;  ///< may start before the launch ahead of it has ended
+  /// A multiprocessor's memory is shared memory as far as possible, whatever the launch's size.
+  bool most_shared = false;
 };
 
 /// A recorded run of launches.
