@@ -55,9 +55,10 @@ class Alone : public TuningDevice {
   }
   double estimate(const BoundProblem&) const override { return 1e-6; }
   void open(const TuningJob&, const std::vector<Tensor>&) override {}
-  double run(size_t candidate) override { return candidate == 2 ? 20 : candidate ? 10.5 : 10; }
+  double run(size_t candidate) override { return times.at(candidate); }
   void close() override {}
   void sign(Plan&) const override {}
+  std::vector<double> times = {10, 10.5, 20};
 
  private:
   const GpuMachine& machine_;
@@ -202,6 +203,17 @@ TEST_F(JudgeInPlan, AKernelThatIsBetterAmongOthersReplacesTheFaster) {
   // The third would be best of all, but was far behind when it was timed alone.
   for (const Step* s : products(plan)) EXPECT_EQ(s->choices.back().microseconds, 10.5) << told_;
   EXPECT_TRUE(tells("other kernels and tactics")) << told_;
+}
+
+TEST_F(JudgeInPlan, TheHeuristicChoiceIsTriedHoweverItDidAlone) {
+  alone_.times = {30, 10, 20};
+  Plan plan = tuned();
+  for (const Step* s : products(plan)) EXPECT_EQ(s->choices.back().microseconds, 10);
+  MadeStand stand([](const Step& step, const KernelChoice& c) {
+    return step.problem.family == "gemm" && c.microseconds == 30 ? 9.0 : 10.0;
+  });
+  judge(plan, stand);
+  for (const Step* s : products(plan)) EXPECT_EQ(s->choices.back().microseconds, 30) << told_;
 }
 
 TEST_F(JudgeInPlan, TheCacheAnswersAgain) {

@@ -30,11 +30,12 @@ std::string name_of(const Plan& plan, const std::vector<size_t>& steps) {
   return out;
 }
 
-// The winner's nearest, fastest first.
-std::vector<TimedCandidate> nearly_as_fast(const Timing& timing) {
+// The winner's nearest, fastest first, and the heuristic choice, however it did: where what was
+// timed alone misleads, the plan need not be slower than an untuned one.
+std::vector<TimedCandidate> others_of(const Timing& timing) {
   std::vector<TimedCandidate> out;
   const double least = timing.candidates[timing.winner].microseconds;
-  for (size_t i = 0; i < timing.candidates.size(); ++i) {
+  for (size_t i = 1; i < timing.candidates.size(); ++i) {
     const TimedCandidate& c = timing.candidates[i];
     if (i != timing.winner && c.microseconds > 0 && c.microseconds <= kNear * least)
       out.push_back(c);
@@ -43,6 +44,8 @@ std::vector<TimedCandidate> nearly_as_fast(const Timing& timing) {
     return a.microseconds < b.microseconds;
   });
   if (out.size() > kMostOthers) out.resize(kMostOthers);
+  if (timing.winner != 0 && timing.candidates[0].microseconds > 0)
+    out.push_back(timing.candidates[0]);
   return out;
 }
 
@@ -86,7 +89,7 @@ std::vector<Trial> kernel_trials(const Plan& plan, const StepChoices& now, PlanJ
   for (const auto& [same, steps] : alike(plan, now)) {
     const std::string& key = jobs.keys.at(&plan.steps[steps[0]])[point];
     if (key.empty() || !from_cache(jobs.jobs.at(key), cache)) continue;
-    for (const TimedCandidate& c : nearly_as_fast(jobs.jobs.at(key).timing))
+    for (const TimedCandidate& c : others_of(jobs.jobs.at(key).timing))
       out.push_back({Trial::Kind::kernel, name_of(plan, steps),
                      text_of({.when = {}, .kernel = c.kernel, .tactic = c.tactic}), steps,
                      [c](KernelChoice& choice) {

@@ -32,7 +32,7 @@ std::string text_of(const KernelChoice& choice);
 std::vector<Trial> setting_trials(const Plan& plan, const StepChoices& now, bool wide);
 
 /// The kernels and tactics that were nearly as fast as the chosen ones when each was timed alone,
-/// at the jobs' point.
+/// at the jobs' point, and the heuristic choices.
 std::vector<Trial> kernel_trials(const Plan& plan, const StepChoices& now, PlanJobs& jobs,
                                  size_t point, const TimingCache& cache);
 
