@@ -172,12 +172,10 @@ TEST(GpuForms, OfFusedBlocksCompileWithoutSpills) {
         if (!forms.insert(tactic.at("form")).second) continue;
         const GpuCode code = kernel->generate(p, tactic, machine);
         const CompiledCode compiled = compile_cuda(code.source, machine.architecture());
-        // Form 0 of a block of 62 channels is known to keep one register in memory.
-        const int most = tactic.at("form") == 0 ? 4 : 0;
         for (const KernelResources& r : compiled.resources)
-          EXPECT_LE(r.spill_bytes, most) << to_string(tactic) << ", " << r.registers;
+          EXPECT_EQ(r.spill_bytes, 0) << to_string(tactic) << ", " << r.registers;
       }
-      EXPECT_GE(forms.size(), 2u);
+      EXPECT_FALSE(forms.contains(0));  // for windows that the others do not take
     }
   }
 }

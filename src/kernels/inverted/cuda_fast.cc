@@ -49,8 +49,7 @@ Refusal accepts(const Problem& problem, const GpuMachine&) {
 }
 
 /// ty x tx pixels of a block, mt 16-pixel tiles of a warp, wk warps that share them, ec hidden
-/// channels at a time; form 1: inverted_pair.cuh, 2: with the shorter gelu, 3: and half of the
-/// warps in the other order.
+/// channels at a time; form 1: inverted_pair.cuh, 2: with half of the warps in the other order.
 struct Tile {
   int64_t ty, tx, mt, wk, ec, form = 0;
   int64_t threads() const { return ty * tx * 2 / mt * wk; }
@@ -119,18 +118,17 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
   std::stable_sort(found.begin(), found.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tactic> list;
-  // Form 0 takes any window; where the others can be, it was slower at every tile on an H200.
-  for (const int64_t form : {2, 3, 0})
+  const auto add = [&](int64_t form) {
     for (auto& [cost, t] : found) {
       t.form = form;
       if (usable(p, t, machine))
-        list.push_back({{"ty", t.ty},
-                        {"tx", t.tx},
-                        {"mt", t.mt},
-                        {"wk", t.wk},
-                        {"ec", t.ec},
-                        {"form", t.form}});
+        list.push_back(
+            {{"ty", t.ty}, {"tx", t.tx}, {"mt", t.mt}, {"wk", t.wk}, {"ec", t.ec}, {"form", form}});
     }
+  };
+  add(1), add(2);
+  // Takes any window; where the others can be, it was slower with every tile on an H200.
+  if (list.empty()) add(0);
   if (list.empty()) list.push_back({{"ty", 4}, {"tx", 8}, {"mt", 1}, {"wk", 1}, {"ec", 32}});
   return list;
 }
@@ -165,10 +163,9 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
       problem.integer("pad_top", 0), problem.integer("pad_left", 0),
       cuda::vector_width(problem, false, 0), shared_of(problem, t),
       problem.integer("normalize", 0) ? "true" : "false", cuda::whole_rows(problem, false, 0, 8),
-      t.form == 3, cuda::literal(problem.number("eps", 1e-5)));
+      t.form == 2, cuda::literal(problem.number("eps", 1e-5)));
   if (t.form != 0)
-    config += fmt::format("  static __device__ __forceinline__ float gelu() {{ return {}(); }}\n",
-                          t.form > 1 ? "vt_gelu_sum_first" : "vt_gelu_first");
+    config += "  static __device__ __forceinline__ float gelu() { return vt_gelu_sum_first(); }\n";
   for (const auto& [name, key, imm] :
        {std::tuple{"first", "activation1", "imm1"}, std::tuple{"second", "activation2", "imm2"}}) {
     const Pointwise op = inverted_activation(problem, key);
@@ -179,7 +176,7 @@ GpuCode generate(const Problem& problem, const Tactic& tactic, const GpuMachine&
         "  static __device__ __forceinline__ float {}(float r0, float gelu) {{\n{}  }}\n", name,
         op == Pointwise::gelu
             ? fmt::format("    return {}(r0, gelu);\n",
-                          t.form > 1 ? "vt_gelu_sum" : "vt_gelu_inner")
+                          t.form != 0 ? "vt_gelu_sum" : "vt_gelu_inner")
             : fmt::format("{}    return r{};\n", cuda::program_text(program, "r", true),
                           program.code.size()));
   }
