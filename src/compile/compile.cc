@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compile/compile.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
+#include <set>
 
 #include "backends/cpu/pool.h"
 #include "backends/cuda/driver.h"
@@ -79,10 +82,7 @@ class Build {
         kernels_(kernels),
         passes_(passes),
         references_(imported, options.cache_folder) {
-    for (const std::string& name : options_.disabled_passes)
-      require(std::any_of(passes_.begin(), passes_.end(),
-                          [&](const passes::Pass& pass) { return name == pass.name; }),
-              Code::usage, "there is no rewrite or fusion '{}' to leave out", printable(name));
+    check_disabled_passes();
     if (gpu_) compiler_.emplace(gpu_->machine.architecture(), gpu_->cache_folder);
     if (!options_.profiles.empty()) options_.shapes = hull_of(options_.profiles);
     settle_verification();
@@ -103,6 +103,15 @@ class Build {
  private:
   void tell(const char* stage, double done) const {
     if (options_.progress) options_.progress(stage, done);
+  }
+
+  void check_disabled_passes() const {
+    std::set<std::string> known;  // some run more than once
+    for (const passes::Pass& pass : passes_) known.insert(pass.name);
+    for (const std::string& name : options_.disabled_passes)
+      require(known.contains(name), Code::usage,
+              "there is no rewrite or fusion '{}' to leave out; there are {}", printable(name),
+              fmt::join(known, ", "));
   }
 
   void settle_verification() {

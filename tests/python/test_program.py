@@ -227,6 +227,19 @@ def test_plans_for_a_gpu_that_is_not_here_say_that_they_are_not_verified(folder)
         assert not plan.exists()
 
 
+def test_a_rewrite_can_be_left_out_by_its_name(folder):
+    plan, model = folder / "fewer.vitrail", folder / "cvt13.onnx"
+    vitrail("zoo", "export", "cvt13", "-o", model)
+    options = ("-o", plan, "--shapes", "input:1x3x224x224", "--verify", "off", "--budget", 0)
+    assert "fused: 13 of 13 attentions" in vitrail("build", model, *options)
+    assert "fused: 0 of 13 attentions" in vitrail("build", model, *options, "--without", "fuse_attention")
+    plan.unlink()
+    told = vitrail("build", model, *options, "--without", "fuse_nothing", code=2)
+    assert "'fuse_nothing'" in told
+    assert "fuse_attention" in told
+    assert not plan.exists()
+
+
 def test_deterministic_builds_give_the_same_bytes(folder):
     plans = folder / "one.vitrail", folder / "two.vitrail"
     for plan in plans:
