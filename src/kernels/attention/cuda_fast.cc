@@ -78,7 +78,7 @@ std::vector<Tactic> tactics(const BoundProblem& problem, const GpuMachine& machi
     const auto resident = std::max<int64_t>(
         1, std::min<int64_t>(machine.shared_bytes / (shared + 1024), kThreads / tile.threads()));
     const double step = static_cast<double>(tile.bc) * static_cast<double>(d + dv) / 128.0;
-    const double work = static_cast<double>(per_sm * steps * tile.wq * tile.wk) * step * 4 / 4;
+    const double work = static_cast<double>(per_sm * steps * tile.wq * tile.wk) * step;
     const int64_t waves = (per_sm + resident - 1) / resident;
     const double latency = static_cast<double>(waves) *
                            (1200 + static_cast<double>(steps) * (600 + 4 * step) + 150 * tile.wk);
