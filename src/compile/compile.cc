@@ -235,9 +235,14 @@ class Build {
     // Blame is found by running steps one by one, where no launch is a joint one.
     if (blame.kind == Blame::Kind::nothing && gpu_ && !kernels_.off.contains(kJointKernel))
       blame = {Blame::Kind::kernel, kJointKernel, "no step by itself differs"};
-    require(blame.kind != Blame::Kind::nothing, Code::accuracy,
-            "the plan differs from the reference{}{}; no plan is written", failures(report_),
-            told());
+    require(
+        blame.kind != Blame::Kind::nothing, Code::accuracy,
+        "the plan differs from the reference{}{}; no plan is written: {}--verify off writes one "
+        "unchecked",
+        failures(report_), told(),
+        options_.storage != DType::f32 || options_.tf32
+            ? "build in float32 (without --fp16, --bf16, --tf32), or accept the error: "
+            : "");
     if (blame.kind == Blame::Kind::kernel)
       kernels_.off.insert(blame.name);
     else
