@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "backends/cuda/driver.h"
@@ -18,7 +19,15 @@
 namespace vitrail {
 namespace {
 
-constexpr size_t kMostOfOthers = 4, kMostCandidates = 20;
+constexpr size_t kMostOfOthers = 4;
+
+// Each takes a processor a quarter of a second to compile: with few processors fewer are tried, so
+// that the budget does for all problems of a model.
+size_t most_candidates() {
+  constexpr unsigned kFewProcessors = 7;
+  constexpr size_t kMost = 20, kMostByFew = 12;
+  return std::thread::hardware_concurrency() > kFewProcessors ? kMost : kMostByFew;
+}
 
 double varying_bytes(const BoundProblem& bound) {
   double bytes = bytes_of(bound);
@@ -36,15 +45,19 @@ std::vector<TimedCandidate> gpu_candidates(const Problem& problem, const BoundPr
   const auto heuristic = heuristic_choice(bound, machine, kernels);
   if (!heuristic) return out;
   out.push_back(*heuristic);
+  const size_t most = most_candidates();
   bool fastest = true;  // rows stand in that order; one that is preferred stands last
   for (const GpuKernel* kernel : kernels.gpu) {
     if (problem.family != kernel->family || !kernels.has(*kernel) ||
         !kernel->accepts(problem, machine).empty())
       continue;
-    const bool few = !std::exchange(fastest, false) && !kernel->preferred;
+    // Room is left for other rows.
+    const size_t own = std::exchange(fastest, false) ? most - kMostOfOthers
+                       : kernel->preferred           ? most
+                                                     : kMostOfOthers;
     size_t count = 0;
     for (Tactic& tactic : kernel->tactics(bound, machine)) {
-      if (out.size() == kMostCandidates || (few && count++ == kMostOfOthers)) break;
+      if (out.size() == most || count++ == own) break;
       if (TimedCandidate c{kernel->name, std::move(tactic), 0}; c != out[0])
         out.push_back(std::move(c));
     }
