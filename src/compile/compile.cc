@@ -183,11 +183,7 @@ class Build {
     for (std::string& line : account_of_attentions(imported_, graph, built.taken_apart))
       report_.lines.push_back(std::move(line));
     std::move(tuning.begin(), tuning.end(), std::back_inserter(report_.lines));
-    if (gpu_) {
-      report_.lines.push_back(account_of_libraries(built.plan, *gpu_));
-      for (std::string& line : account_of_host_steps(built.plan))
-        report_.lines.push_back(std::move(line));
-    }
+    if (gpu_) report_.lines.push_back(account_of_libraries(built.plan, *gpu_));
     return std::move(built.plan);
   }
 
@@ -259,6 +255,9 @@ class Build {
   }
 
   Plan finished(Plan plan) {
+    if (gpu_)
+      for (std::string& line : account_of_host_steps(plan, !options_.deterministic))
+        report_.lines.push_back(std::move(line));
     report_.unverified = unverified_;
     plan.account = report_.lines;
     if (!unverified_.empty()) plan.account.push_back("not verified: " + unverified_);

@@ -187,6 +187,9 @@ TEST_F(GpuPlan, StepsOnTheProcessorAreToldWithTheirCost) {
             std::string::npos)
       << lines[0];
   EXPECT_NE(lines[0].find("ms of work at opt"), std::string::npos) << lines[0];
+  const std::string untimed = account_of_host_steps(make(), false).at(0);
+  EXPECT_EQ(untimed, account_of_host_steps(make(), false).at(0));
+  EXPECT_EQ(untimed.find(" ms "), std::string::npos) << untimed;
 }
 
 TEST_F(GpuPlan, AFamilyWithoutASoundKernelIsLeftToTheReferences) {

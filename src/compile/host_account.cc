@@ -8,20 +8,11 @@
 #include <optional>
 
 #include "base/error.h"
+#include "plan/validate.h"
 #include "vitrail/random.h"
 
 namespace vitrail {
 namespace {
-
-Bindings opt_of(const Plan& plan) {
-  Bindings out;
-  for (const PlanSymbol& s : plan.symbols)
-    if (s.kind == PlanSymbol::Kind::input) out[s.name] = s.opt;
-  // Bounds name input symbols and data symbols before them.
-  for (const PlanSymbol& s : plan.symbols)
-    if (s.kind == PlanSymbol::Kind::data) out[s.name] = s.bound.eval(out);
-  return out;
-}
 
 struct Cost {
   size_t steps = 0;
@@ -61,7 +52,7 @@ std::optional<double> seconds_of(const Plan& plan, const Step& step, const Bindi
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void add(Cost& cost, const Plan& plan, const Step& step, const Bindings& at) {
+void add(Cost& cost, const Plan& plan, const Step& step, const Bindings& at, bool timed) {
   if (cost.steps++ == 0) cost.first = step.name;
   int64_t bytes = 0;
   for (const auto* list : {&step.inputs, &step.outputs})
@@ -71,18 +62,25 @@ void add(Cost& cost, const Plan& plan, const Step& step, const Bindings& at) {
         bytes += element_count(eval(v.dims, at)) * static_cast<int64_t>(size_of(v.dtype));
       }
   cost.bytes += bytes;
-  const auto seconds = bytes <= kMostTimed ? seconds_of(plan, step, at) : std::optional<double>();
+  const auto seconds =
+      timed && bytes <= kMostTimed ? seconds_of(plan, step, at) : std::optional<double>();
   cost.seconds += seconds.value_or(0);
   cost.timed &= seconds.has_value();
 }
 
 }  // namespace
 
-std::vector<std::string> account_of_host_steps(const Plan& plan) {
-  const Bindings at = opt_of(plan);
+std::vector<std::string> account_of_host_steps(const Plan& plan, bool timed) {
+  const Bindings at = symbols_at(plan, &PlanSymbol::opt);
   std::map<std::string, Cost> costs;
   for_each_step(plan.steps, [&](const Step& step) {
-    if (step.kind == Step::Kind::host) add(costs[step.op], plan, step, at);
+    if (step.kind != Step::Kind::host) return;
+    Cost& cost = costs[step.op];
+    try {
+      add(cost, plan, step, at, timed);
+    } catch (const Error&) {  // an extent that only a run knows: no reason to fail
+      cost.timed = false;
+    }
   });
   std::vector<std::string> lines;
   for (const auto& [op, cost] : costs) {

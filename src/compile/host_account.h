@@ -11,6 +11,7 @@ namespace vitrail {
 /// shapes: a line an op, with the bytes copied between GPU and processor and the time of the
 /// reference here on made-up inputs ("2 steps run on the processor by the reference of Greater
 /// (..)"). Extents that depend on data count as their bounds.
-std::vector<std::string> account_of_host_steps(const Plan& plan);
+/// `timed` false: the bytes alone, which are the same in every build.
+std::vector<std::string> account_of_host_steps(const Plan& plan, bool timed = true);
 
 }  // namespace vitrail

@@ -8,25 +8,11 @@
 #include <cstring>
 #include <map>
 #include <random>
-#include <set>
 
 #include "kernels/trial.h"
 
 namespace vitrail {
 namespace {
-
-Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
-  std::set<std::string> symbols;
-  for (const auto* list : {&problem.inputs, &problem.outputs})
-    for (const Operand& operand : *list) {
-      for (const Expr& e : operand.dims) e.collect_symbols(symbols);
-      for (const Expr& e : operand.strides) e.collect_symbols(symbols);
-    }
-  Bindings out;
-  for (const std::string& s : symbols)
-    out[s] = std::uniform_int_distribution<int64_t>(1, 40)(random);
-  return out;
-}
 
 /// A problem at extents, its operands, and the reference's answer.
 struct Case {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "kernels/reference.h"
@@ -44,6 +45,19 @@ void fill(std::byte* to, DType dtype, std::mt19937_64& random) {
   }
 }
 }  // namespace
+
+Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
+  std::set<std::string> symbols;
+  for (const auto* list : {&problem.inputs, &problem.outputs})
+    for (const Operand& operand : *list) {
+      for (const Expr& e : operand.dims) e.collect_symbols(symbols);
+      for (const Expr& e : operand.strides) e.collect_symbols(symbols);
+    }
+  Bindings out;
+  for (const std::string& s : symbols)
+    out[s] = std::uniform_int_distribution<int64_t>(1, 40)(random);
+  return out;
+}
 
 Trial::Window Trial::make(const BoundOperand& operand) const {
   Window window;

@@ -2,11 +2,15 @@
 #pragma once
 #include <cstddef>
 #include <functional>
+#include <random>
 #include <vector>
 
 #include "kernels/kernel.h"
 
 namespace vitrail {
+
+/// Extents of 1 to 40 for every symbol of the problem.
+Bindings random_bindings(const Problem& problem, std::mt19937_64& random);
 
 /// Operands of one problem laid out as its strides say, each in a larger buffer: for tests and
 /// benchmarks of kernels. Inputs are uniform in [-1, 1]; everything around the windows, and the

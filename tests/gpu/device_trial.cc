@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "compile/nvrtc.h"
+#include "tests/gpu/limits.h"
 
 namespace vitrail {
 namespace {
@@ -25,10 +26,6 @@ Tensor delay_code(const std::string& architecture) {
              "threadIdx.x; i < bytes; i += 256) to[i] = from[i];\n}\n",
              architecture)
       .cubin;
-}
-
-bool aligned(const Problem& p) {
-  return p.ints.contains("align_in0") || p.ints.contains("align_out0");
 }
 
 uint64_t address(const std::byte* p) { return reinterpret_cast<uint64_t>(p); }

@@ -13,6 +13,7 @@
 #include <random>
 #include <set>
 
+#include "kernels/trial.h"
 #include "kernels/work.h"
 #include "tests/gpu/host_trial.h"
 #include "tests/gpu/limits.h"

@@ -40,10 +40,6 @@ std::string content(const fs::path& path) {
   return out.str();
 }
 
-bool aligned(const Problem& p) {
-  return p.ints.contains("align_in0") || p.ints.contains("align_out0");
-}
-
 // Memory as a device gives it: from a multiple of 256 on.
 struct Place {
   std::vector<std::byte> storage;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 namespace vitrail {
 namespace {
@@ -43,17 +42,8 @@ double rounded_inside(const BoundProblem& bound) {
 
 }  // namespace
 
-Bindings random_bindings(const Problem& problem, std::mt19937_64& random) {
-  std::set<std::string> symbols;
-  for (const auto* list : {&problem.inputs, &problem.outputs})
-    for (const Operand& operand : *list) {
-      for (const Expr& e : operand.dims) e.collect_symbols(symbols);
-      for (const Expr& e : operand.strides) e.collect_symbols(symbols);
-    }
-  Bindings out;
-  for (const std::string& s : symbols)
-    out[s] = std::uniform_int_distribution<int64_t>(1, 40)(random);
-  return out;
+bool aligned(const Problem& p) {
+  return p.ints.contains("align_in0") || p.ints.contains("align_out0");
 }
 
 Problem in_storage(Problem p, DType type, Memory memory) {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <random>
 #include <string>
 
 #include "kernels/kernel.h"
 
 namespace vitrail {
-
-/// Extents of 1 to 40 for every symbol of the problem.
-Bindings random_bindings(const Problem& problem, std::mt19937_64& random);
 
 /// How a sample's operands lie: dense wherever the margin puts them, dense from aligned addresses,
 /// with rows of more than eight elements filled up to multiples of eight.
@@ -16,6 +12,9 @@ enum class Memory : uint8_t { plain, aligned, spare };
 
 /// A family's sample with float32 operands of another type, lying so.
 Problem in_storage(Problem p, DType type, Memory memory);
+
+/// Whether its operands begin at aligned addresses (Memory::aligned or spare).
+bool aligned(const Problem& p);
 
 /// Units of 2^-23 that rounding inputs to 16 bits does not add, as both sides read the rounded
 /// ones: only the result is rounded once more, and float32 tolerances scale with sums of the same
